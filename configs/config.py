@@ -1,0 +1,111 @@
+"""The hyperparameters of a run: the network's and the training's, as ``main.json`` and ``weak.json`` hold them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from model.config import MAGANConfig, check_types
+from utils.errors import InputError
+
+PRECISIONS = ("fp32", "bf16", "fp64")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the network is trained and evaluated.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a value out of range; the message names it and what was expected.
+    """
+
+    lr: float = 1e-4  # Adam's
+    lr_milestones: tuple[int, ...] = (10, 20, 30)  # after so many epochs ...
+    lr_factor: float = 0.5  # ... the learning rate is multiplied by this
+    clip_gradient: float = 0.5  # largest norm of the gradient of all parameters
+    n_epoch: int = 200
+    batch_size: int = 64
+    test_batch_size: int = 16
+    seed: int = 43
+    precision: str = "fp32"
+    select: str = "test"  # the split whose best epoch is kept
+    eval_freq: int = 1  # epochs
+    num_workers: int = 2  # processes that read features
+    print_freq: int = 10  # iterations
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
+        check_types(self, at_least={"seed": 0, "num_workers": 0})
+        for name in ("lr", "lr_factor", "clip_gradient"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not all(type(epoch) is int and epoch > 0 for epoch in self.lr_milestones):
+            raise ValueError(f"lr_milestones is {list(self.lr_milestones)}, expected epochs, whole numbers from 1")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if self.select not in ("test", "val"):
+            raise ValueError(f"select is {self.select!r}, expected test or val")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All hyperparameters of a run."""
+
+    model: MAGANConfig = field(default_factory=MAGANConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def as_dict(self) -> dict:
+        """Plain values, as in the config files."""
+        sections = asdict(self)
+        sections["training"]["lr_milestones"] = list(self.training.lr_milestones)
+        return sections
+
+    def with_values(self, values: Mapping[str, object], source: str) -> "Config":
+        """A copy with ``values``, by hyperparameter name, in place of its own; ``source`` says where they are from."""
+        sections = self.as_dict()
+        for name, value in values.items():
+            section = "model" if name in sections["model"] else "training"
+            sections[section][name] = value
+        return parse_config(sections, source)
+
+
+def load_config(path: Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        InputError: it is missing or no JSON, a key is unknown or missing, or a value is bad.
+    """
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    return parse_config(contents, str(path))
+
+
+def parse_config(contents: object, source: str) -> Config:
+    """The config that a dict of two sections, ``model`` and ``training``, stands for.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value is bad; the message begins with ``source``.
+    """
+    parsed = {}
+    sections = {"model": MAGANConfig, "training": TrainingConfig}
+    _check_keys(contents, sections, source, "the config")
+    for section, kind in sections.items():
+        _check_keys(contents[section], [field.name for field in fields(kind)], source, section)
+        try:
+            parsed[section] = kind(**contents[section])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{source}: {section}: {error}") from error
+    return Config(**parsed)
+
+
+def _check_keys(found: object, expected: Mapping | list, source: str, where: str) -> None:
+    if not isinstance(found, dict):
+        raise InputError(f"{source}: {where} is {str(found)[:80]!r}, expected an object with {', '.join(expected)}")
+    for key in found:
+        if key not in expected:
+            raise InputError(f"{source}: unknown key {key!r} in {where}, expected {', '.join(expected)}")
+    if missing := [key for key in expected if key not in found]:
+        raise InputError(f"{source}: {where} lacks {', '.join(missing)}")

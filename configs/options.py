@@ -1,0 +1,96 @@
+"""The command line of the entry scripts."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.config import PRECISIONS
+from dataset.layout import SPLITS
+from model.config import SCOPES
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command was asked to do, and with what."""
+
+    config: Path | None  # named on the command line
+    default_config: Path  # of the setting
+    overrides: dict[str, object]  # hyperparameters given as flags
+    gpu: str
+    data_root: Path
+    snapshot_pref: Path
+    resume: Path | None
+    evaluate: bool
+    split: str
+    save_seconds: float
+    overwrite: bool
+
+
+def parse_options(description: str, default_config: str, snapshot_pref: str) -> Options:
+    """Parse the command line of an entry script.
+
+    Args:
+        description: what the script is for.
+        default_config: the setting's config file, relative to the repository.
+        snapshot_pref: the folder of a run that is given no other.
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    add = parser.add_argument
+
+    add("--config", type=Path, metavar="FILE", help=f"hyperparameters (default: {default_config})")
+    add(
+        "--data_root",
+        type=Path,
+        default=Path("./data"),
+        metavar="DIR",
+        help="features in the AVE layout (default: ./data)",
+    )
+    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+    add(
+        "--snapshot_pref",
+        type=Path,
+        default=Path(snapshot_pref),
+        metavar="DIR",
+        help=f"folder for checkpoints, log, metrics and TensorBoard events (default: {snapshot_pref})",
+    )
+    add(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint, ours or the authors'. last.pth.tar is continued in its folder; another one starts a new run "
+        "from its weights; with --evaluate it is scored",
+    )
+    add("--evaluate", action="store_true", help="score the checkpoint of --resume and stop")
+    add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
+
+    add(
+        "--save_seconds",
+        type=float,
+        default=30,
+        metavar="S",
+        help="write last.pth.tar when so many seconds have passed, and at the end (default: 30)",
+    )
+    add("--overwrite", action="store_true", help="replace the run that the folder holds")
+
+    override = parser.add_argument_group("hyperparameters, instead of the config's").add_argument
+    override("-b", "--b", "--batch_size", dest="batch_size", type=int, metavar="N", help="videos in a training batch")
+    override("--test_batch_size", type=int, metavar="N", help="videos in an evaluation batch")
+    override("--n_epoch", type=int, metavar="N", help="epochs")
+    override("--lr", type=float, metavar="X", help="learning rate")
+    override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
+    override("--seed", type=int, metavar="N", help="of all random numbers")
+    override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
+    override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
+    override("--select", choices=("test", "val"), help="split whose best epoch is kept; test is as published")
+    override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
+    override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
+    override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
+
+    given = vars(parser.parse_args())
+    if given["evaluate"] and given["resume"] is None:
+        parser.error("--evaluate needs the checkpoint to score: --resume FILE")
+    own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    return Options(default_config=ROOT / default_config, overrides=overrides, **own)

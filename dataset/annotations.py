@@ -1,0 +1,76 @@
+"""The annotation file of the AVE data set, and the labels that follow from it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.errors import InputError
+
+HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # the official archive's copy begins with it, others do not
+
+
+class Annotation(NamedTuple):
+    """One video: segments [start, end), in seconds, carry the event."""
+
+    event: str
+    video_id: str
+    quality: str
+    start: int
+    end: int
+
+
+def read_annotations(path: Path, num_segments: int = 10) -> list[Annotation]:
+    """Read ``event&video id&quality&start&end`` lines, with or without the header line.
+
+    Raises:
+        InputError: a line that cannot be read, by its number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    annotations = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or (number == 1 and line.strip() == HEADER):
+            continue
+        fields = line.strip().split("&")
+        times = fields[-2:]
+        if len(fields) != 5 or not fields[0] or not all(time.isascii() and time.isdigit() for time in times):
+            raise InputError(f"{path}, line {number}: {line[:80]!r}, expected 'event&video id&quality&start&end'")
+        start, end = map(int, times)
+        if not start <= end <= num_segments:
+            raise InputError(
+                f"{path}, line {number}: the event lasts from {start} to {end} s, "
+                f"expected 0 <= start <= end <= {num_segments}"
+            )
+        annotations.append(Annotation(fields[0], fields[1], fields[2], start, end))
+    if not annotations:
+        raise InputError(f"{path}: has no annotations, expected a line 'event&video id&quality&start&end' per video")
+    return annotations
+
+
+def class_names(annotations: Sequence[Annotation]) -> list[str]:
+    """The events, in the order of their first appearance, which is the order of the class indices."""
+    return list(dict.fromkeys(annotation.event for annotation in annotations))
+
+
+def segment_labels(annotations: Sequence[Annotation], num_segments: int = 10) -> np.ndarray:
+    """One-hot labels (n, t, K + 1), float32: the event on its segments, background (the last column) elsewhere."""
+    index = {name: k for k, name in enumerate(class_names(annotations))}
+    labels = np.zeros((len(annotations), num_segments, len(index) + 1), dtype=np.float32)
+    labels[..., -1] = 1
+    for row, annotation in enumerate(annotations):
+        segments = slice(annotation.start, annotation.end)
+        labels[row, segments, -1] = 0
+        labels[row, segments, index[annotation.event]] = 1
+    return labels
+
+
+def video_labels(annotations: Sequence[Annotation]) -> np.ndarray:
+    """One-hot labels (n, K + 1), float32: the event of each video."""
+    names = class_names(annotations)
+    labels = np.zeros((len(annotations), len(names) + 1), dtype=np.float32)
+    labels[np.arange(len(annotations)), [names.index(annotation.event) for annotation in annotations]] = 1
+    return labels

@@ -1,0 +1,72 @@
+"""The folder layout of the AVE features: which files there are, and where they come from."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.errors import InputError
+
+SPLITS = ("train", "val", "test")
+REPOSITORY = "the folder data/ of https://github.com/YapengTian/AVE-ECCV18"
+
+
+class DataFile(NamedTuple):
+    """A file of the layout: the HDF5 data set in it, and where to get it."""
+
+    key: str
+    source: str
+
+
+def _drive(file_id: str) -> str:
+    return f"https://drive.google.com/uc?id={file_id}"
+
+
+FILES = {
+    "visual_feature.h5": DataFile("avadataset", _drive("1hQwbhutA3fQturduRnHMyfRqdrRHgmC9")),
+    "audio_feature.h5": DataFile("avadataset", _drive("1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS")),
+    "right_labels.h5": DataFile(
+        "avadataset", "the AVE data set's labels per segment; labels.h5 of older releases serves too"
+    ),
+    "train_order.h5": DataFile("order", REPOSITORY),
+    "val_order.h5": DataFile("order", REPOSITORY),
+    "test_order.h5": DataFile("order", REPOSITORY),
+    "mil_labels.h5": DataFile("avadataset", REPOSITORY),
+    "visual_feature_noisy.h5": DataFile("avadataset", _drive("1I3OtOHJ8G1-v5G2dHIGCfevHQPn-QyLh")),
+    "audio_feature_noisy.h5": DataFile("avadataset", REPOSITORY),
+    "labels_noisy.h5": DataFile("avadataset", REPOSITORY),
+}
+OLD_LABELS = "labels.h5"
+ANNOTATIONS = "Annotations.txt"
+
+FEATURES = ("visual_feature.h5", "audio_feature.h5")
+NOISY = ("visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5")
+
+
+def segment_label_file(root: Path) -> Path:
+    """The file with labels per segment: ``right_labels.h5`` wins over ``labels.h5`` of older releases."""
+    right, old = root / "right_labels.h5", root / OLD_LABELS
+    return right if right.exists() or not old.exists() else old
+
+
+def find_file(root: Path, name: str) -> Path:
+    """The path of a file of the layout in ``root``, whether it is there or not."""
+    return segment_label_file(root) if name == "right_labels.h5" else root / name
+
+
+def require_files(root: Path, names: Iterable[str]) -> None:
+    """Check that all files are there.
+
+    Raises:
+        InputError: lists every missing one, where to get it, and how to make synthetic data instead.
+    """
+    missing = [name for name in names if not find_file(root, name).is_file()]
+    if missing:
+        width = max(map(len, missing))
+        listing = "\n".join(f"  {name:{width}}  {FILES[name].source}" for name in missing)
+        raise InputError(
+            f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}:\n{listing}\n"
+            "Put them there, or name another folder with --data_root.\n"
+            "To try the program without them, make synthetic data:\n"
+            "  python -m tools.make_data --out data/synthetic --videos 280\n"
+            "and run it with --data_root data/synthetic."
+        )

@@ -1,0 +1,193 @@
+"""AVE-layout features with a known truth, made from random numbers.
+
+Every event class has a visual prototype, an audio prototype and a modality bias: some classes are mainly seen, some
+mainly heard. On its segments, an event adds its visual prototype to a block of regions and its audio prototype to the
+sound. Outside them, distractors add one of the two alone, of the same class or of another: heard but not seen, or seen
+but not heard, they are background. So neither modality tells by itself where the event is. Features are what is left of
+this plus noise above zero, like the outputs of VGG-19's and VGGish's last ReLU.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from dataset.annotations import Annotation, class_names, segment_labels, video_labels
+from dataset.layout import ANNOTATIONS
+from utils.atomic import atomic_write
+
+VISUAL_DIM, AUDIO_DIM = 512, 128
+NUM_SEGMENTS = 10
+NOBODY = -1  # no class is seen, or heard
+
+# Independent streams of random numbers; those of single videos are [seed, stream, row].
+_PROTOTYPES, _ANNOTATIONS, _SPLITS, _VIDEOS, _NOISY = range(5)
+
+
+class SyntheticVideo(NamedTuple):
+    """The features of one video, and what is in them."""
+
+    visual: np.ndarray  # (t, h, w, 512), >= 0
+    audio: np.ndarray  # (t, 128), >= 0
+    regions: np.ndarray  # (t, h, w), 1 where the event is both on and in this region
+    seen: np.ndarray  # (t,), the class whose picture is there, or NOBODY
+    heard: np.ndarray  # (t,), the class whose sound is there, or NOBODY
+
+
+class SyntheticAVE:
+    """A generator of videos; the same arguments give the same videos, whatever else is generated.
+
+    Args:
+        num_events: K, the event classes.
+        signal: strength of the prototypes over the noise, whose standard deviation is 1: the smaller, the harder.
+        map_size: height and width of the visual maps; 7 in AVE.
+        seed: of all random numbers.
+    """
+
+    def __init__(self, num_events: int, signal: float, map_size: int, seed: int) -> None:
+        self.num_events = num_events
+        self.signal = signal
+        self.map_size = map_size
+        self.seed = seed
+        random = self._random(_PROTOTYPES)
+        self.visual_prototypes = np.maximum(random.standard_normal((num_events, VISUAL_DIM), np.float32), 0)
+        self.audio_prototypes = np.maximum(random.standard_normal((num_events, AUDIO_DIM), np.float32), 0)
+        bias = random.permutation(np.linspace(-0.6, 0.6, num_events, dtype=np.float32))  # > 0: mainly seen
+        self.visual_strength, self.audio_strength = signal * (1 + bias), signal * (1 - bias)
+
+    def annotations(self, num_videos: int) -> list[Annotation]:
+        """Annotations for ``num_videos`` videos, the classes in turn; two of five events last the whole video."""
+        random = self._random(_ANNOTATIONS)
+        annotations = []
+        for row in range(num_videos):
+            length = NUM_SEGMENTS if random.random() < 0.4 else int(random.integers(2, 9))
+            start = int(random.integers(0, NUM_SEGMENTS - length + 1))
+            event = f"event {row % self.num_events:02d}"
+            annotations.append(Annotation(event, f"synthetic{row:05d}", "good", start, start + length))
+        return annotations
+
+    def splits(self, num_videos: int) -> dict[str, np.ndarray]:
+        """Row numbers of the train, val and test split, in the proportions of AVE."""
+        order = self._random(_SPLITS).permutation(num_videos)
+        held_out = max(1, round(num_videos * 402 / 4143))
+        return {
+            "train": order[2 * held_out :],
+            "val": order[:held_out],
+            "test": order[held_out : 2 * held_out],
+        }
+
+    def video(self, row: int, event: int, start: int, end: int) -> SyntheticVideo:
+        """The video of ``row``, with an event on segments [start, end)."""
+        random = self._random(_VIDEOS, row)
+        seen, heard = self._distractors(random, event)
+        seen[start:end] = heard[start:end] = event
+        return self._render(random, seen, heard)
+
+    def noisy_video(self, row: int) -> SyntheticVideo:
+        """A video without event: its sounds and pictures never meet."""
+        random = self._random(_NOISY, row)
+        return self._render(random, *self._distractors(random, int(random.integers(self.num_events))))
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.seed, *stream]))
+
+    def _distractors(self, random: np.random.Generator, event: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is seen (t,) and heard (t,) where the event is not.
+
+        Of every three segments, one shows a class without its sound, one has a sound without its picture, and one has
+        neither. Half of these distractors are of the event's class.
+        """
+        seen, heard = np.full((2, NUM_SEGMENTS), NOBODY)
+        kind = random.integers(3, size=NUM_SEGMENTS)
+        other = random.integers(self.num_events, size=NUM_SEGMENTS)
+        distractor = np.where(random.random(NUM_SEGMENTS) < 0.5, event, other)
+        seen[kind == 0] = distractor[kind == 0]
+        heard[kind == 1] = distractor[kind == 1]
+        return seen, heard
+
+    def _render(self, random: np.random.Generator, seen: np.ndarray, heard: np.ndarray) -> SyntheticVideo:
+        size = self.map_size
+        height, width = random.integers((size + 1) // 2, size, endpoint=True, size=2) if size > 1 else (1, 1)
+        top, left = random.integers(0, size - height + 1), random.integers(0, size - width + 1)
+        block = np.zeros((size, size), np.float32)
+        block[top : top + height, left : left + width] = 1
+
+        visual = random.standard_normal((NUM_SEGMENTS, size, size, VISUAL_DIM), np.float32)
+        audio = random.standard_normal((NUM_SEGMENTS, AUDIO_DIM), np.float32)
+        for segment in range(NUM_SEGMENTS):
+            if (k := seen[segment]) != NOBODY:
+                visual[segment] += block[..., None] * (self.visual_strength[k] * self.visual_prototypes[k])
+            if (k := heard[segment]) != NOBODY:
+                audio[segment] += self.audio_strength[k] * self.audio_prototypes[k]
+        regions = ((seen == heard) & (seen != NOBODY))[:, None, None] * block
+        return SyntheticVideo(np.maximum(visual, 0), np.maximum(audio, 0), regions, seen, heard)
+
+
+def write_synthetic_ave(
+    out: Path,
+    generator: SyntheticAVE,
+    annotations: Sequence[Annotation],
+    num_noisy: int,
+    dtype: str,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> None:
+    """Write a whole AVE-layout folder: features, labels, orders, the noisy set, ``Annotations.txt`` and ``truth.h5``.
+
+    One video is in memory at a time. The files appear together at the end; a write that is broken off leaves none.
+
+    Args:
+        out: the folder, which exists.
+        generator: makes the videos.
+        annotations: one per video; their events are the generator's classes.
+        num_noisy: how many videos without event the noisy set has.
+        dtype: of the features, ``float16``, ``float32`` or ``float64``.
+        progress: wraps the loop over all videos, to show how far it is.
+    """
+    names = class_names(annotations)
+    num_videos, size = len(annotations), generator.map_size
+    clips = {"": num_videos, "_noisy": num_noisy}
+    with ExitStack() as stack:
+
+        def create(name: str) -> h5py.File:
+            return stack.enter_context(h5py.File(stack.enter_context(atomic_write(out / name)), "w"))
+
+        features = {}
+        for suffix, count in clips.items():
+            shapes = {
+                "visual": (count, NUM_SEGMENTS, size, size, VISUAL_DIM),
+                "audio": (count, NUM_SEGMENTS, AUDIO_DIM),
+            }
+            for modality, shape in shapes.items():
+                file = create(f"{modality}_feature{suffix}.h5")
+                features[modality + suffix] = file.create_dataset("avadataset", shape, dtype)
+        noisy_labels = np.zeros((num_noisy, len(names) + 1), np.float32)
+        noisy_labels[:, -1] = 1
+        for name, labels in {
+            "right_labels.h5": segment_labels(annotations, NUM_SEGMENTS),
+            "mil_labels.h5": video_labels(annotations),
+            "labels_noisy.h5": noisy_labels,
+        }.items():
+            create(name)["avadataset"] = labels
+        for split, rows in generator.splits(num_videos).items():
+            create(f"{split}_order.h5")["order"] = rows
+        text = "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
+        stack.enter_context(atomic_write(out / ANNOTATIONS)).write_text(text, encoding="utf-8")
+
+        truth = create("truth.h5")
+        regions = truth.create_dataset("regions", (num_videos, NUM_SEGMENTS, size, size), np.uint8)
+        seen, heard = (truth.create_dataset(name, (num_videos, NUM_SEGMENTS), np.int16) for name in ("seen", "heard"))
+
+        for clip in progress([(suffix, row) for suffix, count in clips.items() for row in range(count)]):
+            suffix, row = clip
+            if suffix:
+                video = generator.noisy_video(row)
+            else:
+                event, _, _, start, end = annotations[row]
+                video = generator.video(row, names.index(event), start, end)
+                # The annotated span alone is the event: a distractor cannot be both seen and heard.
+                regions[row], seen[row], heard[row] = video.regions, video.seen, video.heard
+            features["visual" + suffix][row] = video.visual
+            features["audio" + suffix][row] = video.audio

@@ -1,0 +1,113 @@
+"""Cross-modal gated co-attention (CMGCA): each modality says what matters in the other.
+
+Everything here is per segment: n = b * t segments, r regions, visual width 512, audio width 128. Three exact savings
+keep the large (n, r, 512) tensors few:
+
+- p and q are ReLU outputs and 1 + c is positive, so mean and max over regions commute with scaling by them;
+- the layers that read the same features are one product, its rows split afterwards;
+- Linear(h * g) to one number is the product of h with (weight * g), and sum(m * v * (1 + c)) is sum(m * v) * (1 + c).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ChannelAttention(nn.Module):
+    """1 + c, where c = sigmoid(Linear(ReLU(Linear s))) and s = [mean; max] over regions of p * q."""
+
+    def __init__(self, visual_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * visual_dim, hidden)
+        self.expand = nn.Linear(hidden, visual_dim)
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        """``p`` (n, r, 512) from the regions, ``q`` (n, 512) from the sound, both >= 0; returns (n, 512) in (1, 2)."""
+        pooled = mean_and_max(p) * torch.cat([q, q], dim=-1)  # (n, 1024)
+        return 1 + torch.sigmoid(self.expand(F.relu(self.squeeze(pooled))))
+
+
+class SpatialAttention(nn.Module):
+    """Weights over regions: softmax(tanh(Linear(h * g))), (n, r, hidden) and (n, hidden) to (n, r)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, h: Tensor, g: Tensor) -> Tensor:
+        score = torch.bmm(h, (self.score.weight * g).unsqueeze(-1)).squeeze(-1) + self.score.bias  # (n, r)
+        return torch.softmax(torch.tanh(score), dim=-1)
+
+
+class AudioToVisual(nn.Module):
+    """The audio-to-visual branch: which channels and which regions the sound speaks of."""
+
+    def __init__(self, visual_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.channel_attention = ChannelAttention(visual_dim, hidden)
+        self.pooled_guide = nn.Linear(2 * visual_dim, hidden)
+        self.attended_regions = nn.Linear(visual_dim, hidden)
+        self.visual_attention = SpatialAttention(hidden)
+        self.audio_guided_attention = SpatialAttention(hidden)
+        self.beta = nn.Parameter(torch.full((2,), 0.5))
+
+    def forward(self, v: Tensor, p: Tensor, q: Tensor, regions: Tensor, audio_guide: Tensor) -> Tensor:
+        """Regions v (n, r, 512) to one visual feature per segment (n, 512).
+
+        ``p`` (n, r, 512) and ``q`` (n, 512) feed the channel attention, ``regions`` (n, r, hidden) the visual spatial
+        attention, which reads v before its channels are weighted, and ``audio_guide`` (n, hidden) the audio-guided one.
+        """
+        channels = self.channel_attention(p, q)  # 1 + c: (n, 512)
+        attended = v * channels.unsqueeze(1)  # (n, r, 512)
+
+        visual_guide = F.relu(self.pooled_guide(mean_and_max(v) * torch.cat([channels, channels], dim=-1)))
+        m1 = self.visual_attention(regions, visual_guide)  # (n, r)
+        m2 = self.audio_guided_attention(F.relu(self.attended_regions(attended)), audio_guide)  # (n, r)
+
+        f = torch.bmm(torch.stack([m1, m2], dim=1), v) * channels.unsqueeze(1)  # (n, 2, 512)
+        f1, f2 = f.unbind(dim=1)
+        return f1 + self.beta[0] * torch.sigmoid(f2) * f1 + f2 + self.beta[1] * torch.sigmoid(f1) * f2
+
+
+class VisualToAudio(nn.Module):
+    """The visual-to-audio branch: which channels of the sound the picture speaks of.
+
+    A segment has one sound, so the branch has no spatial attention: over its single position it would be 1.
+    """
+
+    def __init__(self, visual_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.channel_attention = ChannelAttention(visual_dim, hidden)
+        self.beta = nn.Parameter(torch.full((2,), 0.5))
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        """``p`` (n, r, 512) from the regions and ``q`` (n, 512) from the sound, to one audio feature (n, 512)."""
+        attended = q * self.channel_attention(p, q)
+        return attended * (2 + self.beta.sum() * torch.sigmoid(attended))
+
+
+class CoAttention(nn.Module):
+    """CMGCA, both branches."""
+
+    def __init__(self, visual_dim: int, audio_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.widths = (visual_dim, visual_dim, hidden)
+        # One product each for what reads v or a: the channel attention of either branch, then the spatial attention.
+        # A Linear's initialisation depends on its input width alone, so each part is drawn as if it stood alone.
+        self.visual_projection = nn.Linear(visual_dim, sum(self.widths))
+        self.audio_projection = nn.Linear(audio_dim, sum(self.widths))
+        self.audio_to_visual = AudioToVisual(visual_dim, hidden)
+        self.visual_to_audio = VisualToAudio(visual_dim, hidden)
+
+    def forward(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Regions ``v`` (n, r, 512) and sound ``a`` (n, 128) to co-attended visual and audio, (n, 512) each."""
+        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.widths, dim=-1)
+        a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.widths, dim=-1)
+        visual = self.audio_to_visual(v, a2v_p, a2v_q, regions, audio_guide)
+        audio = self.visual_to_audio(v2a_p, v2a_q)
+        return visual, audio
+
+
+def mean_and_max(x: Tensor) -> Tensor:
+    """[mean; max] over regions, (n, r, d) to (n, 2d)."""
+    return torch.cat([x.mean(dim=1), x.max(dim=1).values], dim=-1)

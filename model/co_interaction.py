@@ -1,0 +1,109 @@
+"""Cross-modal gated co-interaction (CMGCI): the modalities interact, and gates weigh what each of them says."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.attention import ResidualAttention
+from model.temporal_relations import Relations
+
+
+class Interactions(NamedTuple):
+    """What the co-interaction leaves for localization; K is the number of classes that the setting scores."""
+
+    fused: Tensor  # (b, t, d_model), both modalities weighed by the multimodal gate
+    um_gate: Tensor  # (b, t), unimodal
+    um_score: Tensor  # (b, K), unimodal
+    mm_gate: Tensor  # (b, t), multimodal, in (0, 1)
+    mm_score: Tensor  # (b, K), multimodal, softmax output
+
+
+class Interaction(nn.Module):
+    """I(x, y) = LN(g + Dropout(MHA(g, [y; x], [y; x]))) with g = x * y, (b, t, d_model) each."""
+
+    def __init__(self, d_model: int, num_heads: int, attention_dropout: float, dropout: float) -> None:
+        super().__init__()
+        self.attention = ResidualAttention(d_model, num_heads, attention_dropout, dropout)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.attention(x * y, torch.cat([y, x], dim=1))
+
+
+class MultimodalGate(nn.Module):
+    """m = sigmoid(Linear(ReLU(Linear [visual'; audio']))), (b, t, d_model) each to (b, t, 1)."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * d_model, d_model)
+        self.gate = nn.Linear(d_model, 1)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
+        return torch.sigmoid(self.gate(F.relu(self.squeeze(torch.cat([visual, audio], dim=-1)))))
+
+
+class UnimodalGates(nn.Module):
+    """The layers of the unimodal gates; how they are wired is the setting's (supervised.py, weakly.py)."""
+
+    def __init__(self, d_model: int, num_classes: int, alpha: float, top_segments: int) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.top_segments = top_segments
+        self.audio_gate = nn.Linear(d_model, 1)
+        self.visual_gate = nn.Linear(d_model, 1)
+        self.audio_events = nn.Linear(d_model, num_classes)
+        self.visual_events = nn.Linear(d_model, num_classes)
+
+    def gated_scores(
+        self, visual: Tensor, audio: Tensor, audio_gate: Tensor, visual_gate: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Visual and audio (b, t, d_model), each weighed by the other one's gate (b, t, 1), scored: (b, K) each."""
+        visual = (1 - self.alpha) * visual + self.alpha * audio_gate * visual
+        audio = (1 - self.alpha) * audio + self.alpha * visual_gate * audio
+        return (
+            top_mean(self.visual_events(visual), self.top_segments),
+            top_mean(self.audio_events(audio), self.top_segments),
+        )
+
+    def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """The gate (b, t) and the score (b, K) of a setting."""
+        raise NotImplementedError
+
+
+class CoInteraction(nn.Module):
+    """CMGCI: two interactions, the setting's unimodal gates and the multimodal gate."""
+
+    def __init__(
+        self,
+        unimodal_gates: UnimodalGates,
+        d_model: int,
+        num_heads: int,
+        num_classes: int,
+        top_segments: int,
+        attention_dropout: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.top_segments = top_segments
+        self.visual_interaction = Interaction(d_model, num_heads, attention_dropout, dropout)
+        self.audio_interaction = Interaction(d_model, num_heads, attention_dropout, dropout)
+        self.unimodal_gates = unimodal_gates
+        self.multimodal_gate = MultimodalGate(d_model)
+        self.multimodal_events = nn.Linear(d_model, num_classes)
+
+    def forward(self, relations: Relations) -> Interactions:
+        visual = self.visual_interaction(relations.visual_query, relations.audio_query)  # visual': (b, t, d_model)
+        audio = self.audio_interaction(relations.audio_query, visual)  # audio', which reads visual': (b, t, d_model)
+
+        um_gate, um_score = self.unimodal_gates(relations, visual, audio)
+
+        m = self.multimodal_gate(visual, audio)  # (b, t, 1)
+        fused = m * visual + (1 - m) * audio  # (b, t, d_model)
+        mm_score = torch.softmax(top_mean(self.multimodal_events(fused), self.top_segments), dim=-1)
+        return Interactions(fused, um_gate, um_score, m.squeeze(-1), mm_score)
+
+
+def top_mean(scores: Tensor, count: int) -> Tensor:
+    """Per class, the mean of its ``count`` highest segment scores, (b, t, K) to (b, K)."""
+    return scores.topk(count, dim=1).values.mean(dim=1)

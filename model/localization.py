@@ -1,0 +1,18 @@
+"""The heads of the network: is a segment an event, and which event does the video show."""
+
+from torch import Tensor, nn
+
+
+class Localization(nn.Module):
+    """is_event = Linear fused, per segment; event = Linear(max over segments of fused), per video."""
+
+    def __init__(self, d_model: int, num_classes: int) -> None:
+        super().__init__()
+        self.is_event = nn.Linear(d_model, 1)
+        self.event = nn.Linear(d_model, num_classes)
+
+    def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """``fused`` (b, t, d_model) to logits: is_event (b, t) and event (b, K)."""
+        is_event = self.is_event(fused).squeeze(-1)
+        event = self.event(fused.max(dim=1).values)
+        return is_event, event

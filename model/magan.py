@@ -1,0 +1,119 @@
+"""MAGAN, the Modality-Aware Gated Attention Network: the paper's figure as code."""
+
+from torch import Tensor, nn
+
+from model.co_attention import CoAttention
+from model.co_interaction import CoInteraction, UnimodalGates
+from model.config import MAGANConfig
+from model.localization import Localization
+from model.refinement import Refinement
+from model.temporal_relations import TemporalRelations
+
+
+class MAGAN(nn.Module):
+    """What both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
+
+    Args:
+        config: the hyperparameters.
+        unimodal_gates: the setting's unimodal gates.
+        num_classes: K, how many classes the setting scores: with background where it is scored as a class.
+    """
+
+    def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+
+        # ---------------------------------------------------------------------------------------- refine
+        attention = (config.num_heads, config.refine_attention_dropout, config.refine_dropout)
+        self.refine_visual = Refinement(config.visual_dim, *attention)
+        self.refine_audio = Refinement(config.audio_dim, *attention)
+
+        # ---------------------------------------------------------------------------------------- co-attend
+        self.co_attention = CoAttention(config.visual_dim, config.audio_dim, config.d_model)
+
+        # ---------------------------------------------------------------------------------------- relate in time
+        self.temporal_relations = TemporalRelations(
+            config.visual_dim,
+            config.d_model,
+            config.num_heads,
+            config.encoder_hidden,
+            config.decoder_hidden,
+            config.temporal_dropout,
+        )
+
+        # ---------------------------------------------------------------------------------------- co-interact
+        self.co_interaction = CoInteraction(
+            unimodal_gates,
+            config.d_model,
+            config.num_heads,
+            num_classes,
+            config.top_segments,
+            config.interaction_attention_dropout,
+            config.interaction_dropout,
+        )
+
+        # ---------------------------------------------------------------------------------------- localize
+        self.localization = Localization(config.d_model, num_classes)
+
+    def forward(self, visual: Tensor, audio: Tensor):
+        """Localise the event of each video.
+
+        Args:
+            visual: (b, t, h, w, 512), VGG-19 pool5 maps; any h and w.
+            audio: (b, t, 128), VGGish embeddings; any t from ``config.top_segments`` up.
+
+        Returns:
+            The setting's named outputs.
+
+        Raises:
+            ValueError: a shape that does not fit; the message names it and what was expected.
+        """
+        self._check_inputs(visual, audio)
+        v, a = self.refine(visual, audio)  # (b, t, r, 512), (b, t, 128)
+        v, a = self.co_attend(v, a)  # (b, t, 512) each
+        relations = self.relate_in_time(v, a)  # (b, t, 256) each
+        interactions = self.co_interact(relations)
+        return self.localize(interactions)
+
+    def refine(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention within each modality: (b, t, h, w, 512) to (b, t, r, 512), and (b, t, 128)."""
+        regions = visual.flatten(2, 3)  # (b, t, r, 512)
+        refined = self.refine_visual(regions.flatten(0, 1), self.config.scope)  # (b * t, r, 512)
+        return refined.view(regions.shape), self.refine_audio(audio, self.config.scope)
+
+    def co_attend(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-modal gated co-attention within each segment: (b, t, r, 512) and (b, t, 128) to (b, t, 512) each."""
+        b, t = a.shape[:2]
+        visual, audio = self.co_attention(v.flatten(0, 1), a.flatten(0, 1))  # (b * t, 512) each
+        return visual.view(b, t, -1), audio.view(b, t, -1)
+
+    def relate_in_time(self, v: Tensor, a: Tensor):
+        """Temporal relations within and between the modalities of each video: (b, t, 512) each to (b, t, 256) each."""
+        return self.temporal_relations(v, a)
+
+    def co_interact(self, relations):
+        """Cross-modal gated co-interaction: the fused features (b, t, 256), the gates (b, t) and the scores (b, K)."""
+        return self.co_interaction(relations)
+
+    def localize(self, interactions):
+        """The setting's outputs from the gated features."""
+        raise NotImplementedError
+
+    def _check_inputs(self, visual: Tensor, audio: Tensor) -> None:
+        config = self.config
+        if visual.ndim != 5 or visual.shape[-1] != config.visual_dim or 0 in visual.shape:
+            raise ValueError(
+                f"visual features have shape {tuple(visual.shape)}, "
+                f"expected (videos, segments, height, width, {config.visual_dim})"
+            )
+        if audio.ndim != 3 or audio.shape[-1] != config.audio_dim:
+            raise ValueError(
+                f"audio features have shape {tuple(audio.shape)}, expected (videos, segments, {config.audio_dim})"
+            )
+        if visual.shape[:2] != audio.shape[:2]:
+            raise ValueError(
+                f"visual features have {visual.shape[0]} videos of {visual.shape[1]} segments, "
+                f"audio features {audio.shape[0]} of {audio.shape[1]}; expected the same"
+            )
+        if visual.shape[1] < config.top_segments:
+            raise ValueError(f"videos have {visual.shape[1]} segments, expected at least {config.top_segments}")

@@ -1,0 +1,76 @@
+"""Temporal relations: each modality is read along time, then asks the other modality about it."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model.attention import ResidualAttention, ResidualFeedForward
+
+
+class Relations(NamedTuple):
+    """What the segments of a video have to do with one another; all (b, t, d_model)."""
+
+    visual_encoded: Tensor  # E_v
+    audio_encoded: Tensor  # E_a
+    visual_query: Tensor  # visual_q, the visual segments having attended to the audio ones
+    audio_query: Tensor  # audio_q, the audio segments having attended to the visual ones
+
+
+class Encoder(nn.Module):
+    """Linear, then two post-norm transformer encoder layers, (b, t, 2 * d_model) to (b, t, d_model)."""
+
+    def __init__(self, d_model: int, num_heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * d_model, d_model)
+        layer = nn.Sequential(
+            ResidualAttention(d_model, num_heads, dropout, dropout), ResidualFeedForward(d_model, hidden, dropout)
+        )
+        self.layers = nn.Sequential(layer, copy.deepcopy(layer))  # both start as the same layer, as published
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(self.linear(x))
+
+
+class Decoder(nn.Module):
+    """Linear, then attention to the other modality's encoding and to itself, (b, t, 2 * d_model) to (b, t, d_model)."""
+
+    def __init__(self, d_model: int, num_heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * d_model, d_model)
+        self.attention = ResidualAttention(d_model, num_heads, dropout, dropout)
+        self.feed_forward = ResidualFeedForward(d_model, hidden, dropout)
+
+    def forward(self, x: Tensor, other_encoded: Tensor) -> Tensor:
+        u = self.linear(x)
+        memory = torch.cat([other_encoded, u], dim=1)  # (b, 2t, d_model)
+        return self.feed_forward(self.attention(u, memory))
+
+
+class TemporalRelations(nn.Module):
+    """A bidirectional LSTM, an encoder and a cross-modal decoder per modality."""
+
+    def __init__(
+        self, input_dim: int, d_model: int, num_heads: int, encoder_hidden: int, decoder_hidden: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.visual_lstm = nn.LSTM(input_dim, d_model, batch_first=True, bidirectional=True)
+        self.audio_lstm = nn.LSTM(input_dim, d_model, batch_first=True, bidirectional=True)
+        self.visual_encoder = Encoder(d_model, num_heads, encoder_hidden, dropout)
+        self.audio_encoder = Encoder(d_model, num_heads, encoder_hidden, dropout)
+        self.visual_decoder = Decoder(d_model, num_heads, decoder_hidden, dropout)
+        self.audio_decoder = Decoder(d_model, num_heads, decoder_hidden, dropout)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> Relations:
+        """Co-attended features ``visual`` and ``audio``, (b, t, 512) each."""
+        visual, _ = self.visual_lstm(visual)  # X_v: (b, t, 2 * d_model)
+        audio, _ = self.audio_lstm(audio)  # X_a: (b, t, 2 * d_model)
+        visual_encoded = self.visual_encoder(visual)
+        audio_encoded = self.audio_encoder(audio)
+        return Relations(
+            visual_encoded,
+            audio_encoded,
+            visual_query=self.visual_decoder(visual, audio_encoded),
+            audio_query=self.audio_decoder(audio, visual_encoded),
+        )

@@ -1,0 +1,19 @@
+"""Fully supervised MAGAN: train it on labels per segment, or evaluate a checkpoint."""
+
+from configs import parse_options
+from model import SupervisedMAGAN
+from utils.command import run_command
+from utils.experiment import Experiment
+
+
+def main() -> None:
+    options = parse_options(__doc__, default_config="configs/main.json", snapshot_pref="./Exps/Supv/run/")
+    experiment = Experiment(options, SupervisedMAGAN, training_set=lambda folder: folder.split("train"))
+    if options.evaluate:
+        experiment.evaluate()
+    else:
+        experiment.train()
+
+
+if __name__ == "__main__":
+    run_command(main)

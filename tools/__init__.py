@@ -1,0 +1,1 @@
+"""Further commands, each ``python -m tools.NAME``."""

@@ -1,0 +1,79 @@
+"""Make synthetic audio-visual events in the AVE layout, to try and test everything without downloading features."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset.annotations import class_names, read_annotations
+from dataset.layout import ANNOTATIONS, FILES
+from dataset.synthetic import SyntheticAVE, write_synthetic_ave
+from utils.command import run_command
+from utils.errors import InputError
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.make_data", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there"
+    )
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--videos", type=int, metavar="N", help="how many videos, at least one per class")
+    size.add_argument(
+        "--annotations", type=Path, metavar="FILE", help="take videos, events and times from this Annotations.txt"
+    )
+    parser.add_argument("--classes", type=int, default=28, metavar="K", help="event classes (with --videos)")
+    parser.add_argument(
+        "--noisy", type=int, metavar="N", help="videos without event (default: 178 for every 4143 videos)"
+    )
+    parser.add_argument("--signal", type=float, default=0.5, help="events over noise: the smaller, the harder")
+    parser.add_argument("--map_size", type=int, default=7, help="height and width of the visual maps")
+    parser.add_argument("--dtype", choices=("float16", "float32", "float64"), default="float16", help="of the features")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace the data that the folder holds")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    for name in ("videos", "classes", "noisy", "map_size"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}, expected 0 or more")
+    if not 0 < args.signal < 1000:
+        raise InputError(f"--signal is {args.signal}, expected more than 0 and less than 1000")
+    if args.annotations is None and args.videos < max(3, args.classes):
+        raise InputError(
+            f"--videos is {args.videos}, expected at least {max(3, args.classes)}: one per class, three in all"
+        )
+
+    annotations = read_annotations(args.annotations) if args.annotations else None
+    classes = len(class_names(annotations)) if annotations else args.classes
+    generator = SyntheticAVE(classes, args.signal, args.map_size, args.seed)
+    annotations = annotations or generator.annotations(args.videos)
+    noisy = args.noisy or max(1, round(len(annotations) * 178 / 4143))
+
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        present = [name for name in (*FILES, ANNOTATIONS) if (args.out / name).exists()]
+        if present and not args.overwrite:
+            raise InputError(f"{args.out} already holds {present[0]}: name another folder, or give --overwrite")
+        write_synthetic_ave(
+            args.out,
+            generator,
+            annotations,
+            noisy,
+            args.dtype,
+            progress=lambda clips: tqdm(clips, desc="making videos", unit="video", disable=not sys.stderr.isatty()),
+        )
+    except OSError as error:
+        raise InputError(f"{args.out}: cannot be written: {error}") from error
+    print(f"{len(annotations)} videos of {classes} events and {noisy} without event in {args.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_command(main)

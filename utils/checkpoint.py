@@ -1,0 +1,151 @@
+"""Checkpoint files: ours, with everything that a run needs to go on, and the authors', as they published them.
+
+Ours is a ``torch.save`` archive of plain values and tensors. Its SHA-256 stands in the archive's comment, so that any
+changed bit is noticed while ``torch.load`` reads the file as any other.
+"""
+
+import hashlib
+import io
+import pickle
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs import Config, parse_config
+from model.magan import MAGAN
+from model.published import from_published, is_published, published_setting
+from utils.atomic import atomic_write
+from utils.errors import InputError
+
+FORMAT, VERSION = "magan", 1
+_COMMENT = b"magan-sha256:"
+_COMMENT_SIZE = len(_COMMENT) + 64
+# A zip file ends with the length of its comment, two bytes, and the comment: what is neither is hashed.
+_TRAILER_SIZE = 2 + _COMMENT_SIZE
+NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
+
+
+@dataclass
+class Checkpoint:
+    """The weights of a network, and what made them.
+
+    ``config`` and ``class_names`` are None for a published file, ``training`` is empty where a run cannot be continued.
+    """
+
+    path: Path
+    setting: str
+    weights: dict[str, Tensor]
+    config: Config | None = None
+    class_names: list[str] | None = None
+    scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
+    training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best so far, random states
+
+    @property
+    def published(self) -> bool:
+        """Whether the authors made it."""
+        return self.config is None
+
+    def load_into(self, model: MAGAN) -> None:
+        """Put the weights into ``model``.
+
+        Raises:
+            InputError: they do not fit; every parameter that does not is listed.
+        """
+        try:
+            weights = from_published(self.weights, model) if self.published else self.weights
+            model.load_state_dict(weights)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{self.path}: the weights do not fit the network of the config: {error}") from error
+
+
+def save_checkpoint(
+    path: Path,
+    model: MAGAN,
+    config: Config,
+    class_names: list[str],
+    scores: dict,
+    training: dict | None = None,
+) -> None:
+    """Write a checkpoint of ours, whole or not at all."""
+    contents = {
+        "format": FORMAT,
+        "version": VERSION,
+        "setting": model.setting,
+        "scope": config.model.scope,
+        "precision": config.training.precision,
+        "config": config.as_dict(),
+        "class_names": class_names,
+        "scores": scores,
+        "weights": model.state_dict(),
+        **({"training": training} if training else {}),
+    }
+    with atomic_write(path) as temporary:
+        torch.save(contents, temporary)
+        with open(temporary, "r+b") as file:
+            digest = _digest(file.read()[:-2])
+            file.seek(-2, io.SEEK_END)
+            file.write(_trailer(digest))
+
+
+def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
+    """Read a checkpoint of ours or of the authors. Nothing in the file is ever run.
+
+    Args:
+        path: the file.
+        setting: the setting that it is wanted for; None takes either.
+
+    Raises:
+        InputError: it is missing, damaged, no checkpoint, holds code, or was made in the other setting.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        contents = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: is damaged, no checkpoint, or holds code; only tensors and plain values are read"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise InputError(f"{path}: is damaged or no checkpoint: {str(error).splitlines()[0][:200]}") from error
+
+    if is_published(contents):
+        checkpoint = Checkpoint(path, published_setting(contents), contents)
+    elif isinstance(contents, dict) and contents.get("format") == FORMAT:
+        checkpoint = _read_ours(path, data, contents)
+    else:
+        raise InputError(f"{path}: is neither a checkpoint of this program nor one that the authors published")
+    if setting not in (None, checkpoint.setting):
+        raise InputError(
+            f"{path}: is a {NAMES[checkpoint.setting]} checkpoint{' of the authors' if checkpoint.published else ''}, "
+            f"expected a {NAMES[setting]} one; use {'supv_main.py' if setting == 'weakly' else 'weakly_main.py'}"
+        )
+    return checkpoint
+
+
+def _read_ours(path: Path, data: bytes, contents: dict) -> Checkpoint:
+    if data[-_TRAILER_SIZE:] != _trailer(_digest(data[:-_TRAILER_SIZE])):
+        raise InputError(f"{path}: is damaged, its checksum does not agree with its contents")
+    if contents["version"] != VERSION:
+        raise InputError(f"{path}: has format version {contents['version']}, this program reads version {VERSION}")
+    return Checkpoint(
+        path,
+        contents["setting"],
+        contents["weights"],
+        parse_config(contents["config"], f"{path}, its config"),
+        contents["class_names"],
+        contents["scores"],
+        contents.get("training", {}),
+    )
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _trailer(digest: bytes) -> bytes:
+    return struct.pack("<H", _COMMENT_SIZE) + _COMMENT + digest

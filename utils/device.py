@@ -1,0 +1,50 @@
+"""The device and the arithmetic of a run."""
+
+import logging
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from utils.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(gpu: str) -> torch.device:
+    """The device that ``--gpu`` names: a CUDA device's number, or ``cpu``; without CUDA the CPU, as the log says.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if gpu == "cpu":
+        return torch.device("cpu")
+    if not gpu.isdecimal():
+        raise InputError(f"--gpu is {gpu!r}, expected the number of a CUDA device or cpu")
+    if not torch.cuda.is_available():
+        log.info("--gpu %s: no CUDA here, running on the CPU (%d threads)", gpu, torch.get_num_threads())
+        return torch.device("cpu")
+    if int(gpu) >= torch.cuda.device_count():
+        raise InputError(f"--gpu is {gpu}, expected less than {torch.cuda.device_count()}, the number of CUDA devices")
+    return torch.device("cuda", int(gpu))
+
+
+def parameter_dtype(precision: str) -> torch.dtype:
+    """What parameters and wide features are held as: float64 under ``fp64``, else float32."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """bfloat16 autocast under ``bf16``, nothing otherwise."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def to_device(features: Tensor, device: torch.device, precision: str) -> Tensor:
+    """Features on ``device`` in the parameters' dtype; they travel as they are on disk."""
+    return features.to(device, non_blocking=True).to(parameter_dtype(precision))
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether CUDA may multiply float32 matrices with TF32's shorter mantissa: in training, not in evaluation."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,42 @@
+"""Progress of long work: a bar on a terminal, plain lines in a pipe."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+
+class Progress:
+    """A bar on standard error where that is a terminal; elsewhere a line in the log every ``print_freq`` items."""
+
+    def __init__(self, title: str, print_freq: int, unit: str = "batch") -> None:
+        self.title = title
+        self.print_freq = print_freq
+        self.unit = unit
+        self.terminal = sys.stderr.isatty()
+        self.notes = ""
+
+    def track(self, items: Iterable[Item], total: int, start: int = 0) -> Iterator[Item]:
+        """The items, the first of which is number ``start``, while the progress shows.
+
+        After each item, ``due`` says whether the next display may have new ``notes``.
+        """
+        began = time.monotonic()
+        with tqdm(
+            total=total, initial=start, desc=self.title, unit=self.unit, disable=not self.terminal, leave=False
+        ) as bar:
+            for done, item in enumerate(items, start=start + 1):
+                self.due = done % self.print_freq == 0
+                yield item
+                bar.update()
+                if self.due:
+                    bar.set_postfix_str(self.notes, refresh=False)
+                    remaining = (time.monotonic() - began) / (done - start) * (total - done)
+                    parts = (self.title, f"[{done}/{total}]", self.notes, f"ETA {tqdm.format_interval(remaining)}")
+                    log.log(logging.DEBUG if self.terminal else logging.INFO, " ".join(filter(None, parts)))

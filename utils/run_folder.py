@@ -1,0 +1,120 @@
+"""The folder of a run: its log, its metrics, what it was run with, and its checkpoints."""
+
+import csv
+import json
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from configs import Config
+from utils.atomic import SUFFIX, atomic_write
+from utils.errors import InputError
+
+BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
+
+
+class TerminalHandler(logging.Handler):
+    """Log lines on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def log_to_terminal() -> None:
+    """Send the project's log to standard error."""
+    handler = TerminalHandler(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for package in ("utils", "dataset", "tools"):
+        logging.getLogger(package).setLevel(logging.DEBUG)
+
+
+class RunFolder:
+    """A run's files. Open it with ``start`` for a new run or with ``go_on`` for one that is continued."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best, self.last, self.metrics = path / BEST, path / LAST, path / METRICS
+
+    def start(self, config: Config, setting: str, arguments: dict, overwrite: bool) -> None:
+        """Begin a run.
+
+        Raises:
+            InputError: the folder cannot be written, or holds a run that is not to be overwritten.
+        """
+        held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
+        if held and not overwrite:
+            raise InputError(
+                f"{self.path} already holds a run ({', '.join(held)}): continue it with --resume {self.last}, "
+                "name another folder with --snapshot_pref, or replace it with --overwrite"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in (*held, LOG):
+                (self.path / name).unlink(missing_ok=True)
+            for events in self.path.glob("events.out.tfevents.*"):
+                events.unlink()
+            resolved = {
+                "setting": setting,
+                **config.as_dict(),
+                "arguments": arguments,
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "numpy": np.__version__,
+                    "h5py": h5py.__version__,
+                },
+                "threads": torch.get_num_threads(),
+            }
+            with atomic_write(self.path / CONFIG) as temporary:
+                temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self._open(first_epoch=1)
+
+    def go_on(self, first_epoch: int) -> None:
+        """Continue a run at ``first_epoch``; what was recorded from there on is cut off, for it comes again."""
+        for stale in self.path.glob(f"*{SUFFIX}"):
+            stale.unlink()
+        if self.metrics.exists():
+            with open(self.metrics, newline="", encoding="utf-8") as file:
+                header, *rows = csv.reader(file)
+            with atomic_write(self.metrics) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) < first_epoch)])
+        self._open(first_epoch)
+
+    def record(self, row: dict[str, float]) -> None:
+        """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None is left empty."""
+        new = not self.metrics.exists()
+        with open(self.metrics, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+            file.flush()
+            os.fsync(file.fileno())
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                self.tensorboard.add_scalar(name, value, row["epoch"])
+        self.tensorboard.flush()
+
+    def close(self) -> None:
+        """Flush the files."""
+        self.tensorboard.close()
+        logging.getLogger().removeHandler(self.log_file)
+        self.log_file.close()
+
+    def _open(self, first_epoch: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and evaluation does not need it
+
+        self.log_file = logging.FileHandler(self.path / LOG, encoding="utf-8")
+        self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger().addHandler(self.log_file)
+        self.tensorboard = SummaryWriter(self.path, purge_step=first_epoch)

@@ -1,0 +1,296 @@
+"""The training loop, the same for both settings."""
+
+import logging
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from configs import Config
+from dataset.ave import Batch
+from dataset.batches import Loader
+from model.magan import MAGAN
+from utils.checkpoint import save_checkpoint
+from utils.device import allow_tf32, autocast, to_device
+from utils.errors import InputError
+from utils.evaluation import evaluate, result_line
+from utils.progress import Progress
+from utils.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its state was saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class Loaders(NamedTuple):
+    """What a run reads."""
+
+    train: Loader
+    val: Loader
+    test: Loader
+
+
+@dataclass
+class Best:
+    """The best epoch so far on one split: the epoch (0: none yet) and the accuracies it had, in percent."""
+
+    epoch: int = 0
+    val_accuracy: float = -1.0
+    test_accuracy: float = -1.0
+
+
+@dataclass
+class State:
+    """Where a run stands, beside its weights, its optimizer and its random states."""
+
+    epoch: int = 1  # the one that is running, from 1
+    iteration: int = 0  # batches of it that are done
+    sums: dict[str, float] = field(default_factory=dict)  # over them: loss terms times videos, hits, answers, videos
+    seconds: float = 0.0  # that they took
+    best_on_val: Best = field(default_factory=Best)
+    best_on_test: Best = field(default_factory=Best)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "State":
+        """The inverse of ``dataclasses.asdict``."""
+        best = {name: Best(**values[name]) for name in ("best_on_val", "best_on_test")}
+        return cls(**{**values, **best})
+
+
+class EpochSums:
+    """Sums over an epoch's batches that stay on the device until somebody wants to know them."""
+
+    def __init__(self, sums: dict[str, float], device: torch.device) -> None:
+        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in sums.items()}
+
+    def add(self, terms: dict[str, Tensor], hits: Tensor, videos: int) -> None:
+        """Add a batch: its mean loss terms, which answers were right, and its size."""
+        values = {**{name: term.detach() * videos for name, term in terms.items()}, "hits": hits.sum()}
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.double()
+        self.sums["answers"] = self.sums.get("answers", 0) + hits.numel()
+        self.sums["videos"] = self.sums.get("videos", 0) + videos
+
+    def as_floats(self) -> dict[str, float]:
+        """The sums, read from the device."""
+        return {name: float(value) for name, value in self.sums.items()}
+
+    def means(self) -> dict[str, float]:
+        """Each loss term's mean over videos, and ``accuracy``, the percentage of right answers."""
+        sums = self.as_floats()
+        hits, answers, videos = (sums.pop(name) for name in ("hits", "answers", "videos"))
+        return {**{name: value / videos for name, value in sums.items()}, "accuracy": 100 * hits / answers}
+
+
+class Trainer:
+    """Trains a network and keeps its best epoch.
+
+    Args:
+        model: on ``device``, in the dtype of the precision.
+        config: the hyperparameters.
+        loaders: the training, val and test split.
+        run: the folder that everything is written to, opened.
+        class_names: of the events, kept in the checkpoints.
+        device: where the arithmetic runs.
+        save_seconds: ``last.pth.tar`` is written when so much time has passed, and at the end.
+    """
+
+    def __init__(
+        self,
+        model: MAGAN,
+        config: Config,
+        loaders: Loaders,
+        run: RunFolder,
+        class_names: list[str],
+        device: torch.device,
+        save_seconds: float,
+    ) -> None:
+        self.model, self.config, self.loaders, self.run = model, config, loaders, run
+        self.class_names, self.device, self.save_seconds = class_names, device, save_seconds
+        training = config.training
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=training.lr, fused=True)
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(
+            self.optimizer, list(training.lr_milestones), training.lr_factor
+        )
+        self.state = State()
+        self.signal: int | None = None
+
+    # ------------------------------------------------------------------------------------------------ the run
+
+    def train(self) -> None:
+        """Run all epochs that are left.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM arrived; the state is saved.
+            InputError: the loss or a gradient is not finite, or features cannot be read.
+        """
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.saved_at = time.monotonic()
+        try:
+            while self.state.epoch <= self.config.training.n_epoch:
+                self.train_epoch()
+                self.finish_epoch()
+            self.save_last()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def train_epoch(self) -> None:
+        """Train on the batches of the epoch that are left."""
+        state, training, loader = self.state, self.config.training, self.loaders.train
+        allow_tf32(True)
+        self.model.train()
+        self.sums = EpochSums(state.sums, self.device)
+        self.first_bad = torch.tensor(-1, device=self.device)
+        self.began = time.monotonic() - state.seconds
+
+        progress = Progress(f"epoch {state.epoch}/{training.n_epoch}", training.print_freq)
+        batches = loader.epoch(state.epoch, start=state.iteration)
+        for batch in progress.track(batches, total=len(loader), start=state.iteration):
+            self.step(batch)
+            state.iteration += 1
+            state.seconds = time.monotonic() - self.began
+            if progress.due:
+                self.check_finite()
+                progress.notes = self._notes()
+            if self.signal:
+                self._stop()
+            if time.monotonic() - self.saved_at > self.save_seconds:
+                self.save_last()
+
+    def step(self, batch: Batch) -> None:
+        """One update of the parameters. Nothing here waits for the device."""
+        precision = self.config.training.precision
+        visual, audio = (to_device(features, self.device, precision) for features in (batch.visual, batch.audio))
+        labels = batch.labels.to(self.device, non_blocking=True).to(visual.dtype)
+        with autocast(self.device, precision):
+            outputs = self.model(visual, audio)
+            terms = self.model.loss(outputs, labels)
+
+        self.optimizer.zero_grad()
+        terms["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_gradient)
+        # A fused optimizer leaves everything as it is where its found_inf is 1.
+        finite = torch.isfinite(terms["loss"]) & torch.isfinite(norm)
+        self.first_bad = torch.where((self.first_bad < 0) & ~finite, self.state.iteration, self.first_bad)
+        self.optimizer.found_inf = (~finite).to(torch.float32)
+        self.optimizer.step()
+        self.sums.add(terms, self.model.hits(outputs, labels), len(batch.rows))
+
+    def finish_epoch(self) -> None:
+        """Evaluate, record and save what the epoch has brought."""
+        state, training = self.state, self.config.training
+        self.check_finite()
+        means = self.sums.means()
+        log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
+        accuracies = {"val_accuracy": None, "test_accuracy": None}
+        if state.epoch % training.eval_freq == 0 or state.epoch == training.n_epoch:
+            accuracies = {f"{split}_accuracy": self.evaluate(split) for split in ("val", "test")}
+            for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
+                if accuracies[score] > getattr(best, score):
+                    vars(best).update(accuracies, epoch=state.epoch)
+
+        videos_per_s = self.sums.as_floats()["videos"] / max(state.seconds, 1e-9)
+        train_accuracy = means.pop("accuracy")
+        self.run.record(
+            {
+                "epoch": state.epoch,
+                **means,
+                "train_accuracy": train_accuracy,
+                **accuracies,
+                "lr": self.schedule.get_last_lr()[0],
+                "seconds": round(state.seconds, 3),
+                "videos_per_s": round(videos_per_s, 2),
+            }
+        )
+        if self.best.epoch == state.epoch:
+            scores = {"epoch": state.epoch, **accuracies}
+            save_checkpoint(self.run.best, self.model, self.config, self.class_names, scores)
+        self.schedule.step()
+        self.state = State(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
+        if time.monotonic() - self.saved_at > self.save_seconds:
+            self.save_last()
+
+    def evaluate(self, split: str) -> float:
+        """Accuracy on a split, in percent."""
+        progress = Progress(f"evaluating {split}", print_freq=1 << 62)
+        loader = getattr(self.loaders, split)
+        result = evaluate(self.model, loader, self.device, self.config.training.precision, progress)
+        log.info("%s: %s", split, result_line(result.accuracy))
+        if self.signal:
+            self._stop()
+        return result.accuracy
+
+    @property
+    def best(self) -> Best:
+        """The best epoch so far on the split that the config selects on."""
+        return self.state.best_on_val if self.config.training.select == "val" else self.state.best_on_test
+
+    def check_finite(self) -> None:
+        """Stop the run if an update had to be left out.
+
+        Raises:
+            InputError: names the epoch, the iteration and the rows of the batch.
+        """
+        iteration = int(self.first_bad)
+        if iteration < 0:
+            return
+        batches = self.loaders.train.batches
+        batches.epoch, batches.start = self.state.epoch, iteration
+        rows = self.loaders.train.dataset.rows[next(iter(batches))].tolist()
+        raise InputError(
+            f"the loss or a gradient is not finite in epoch {self.state.epoch}, iteration {iteration + 1}, whose batch "
+            f"has the rows {rows}. The weights were not changed by it. Look for bad features in these rows; "
+            f"where there are none, use a smaller --lr"
+        )
+
+    # ------------------------------------------------------------------------------------------------ saving
+
+    def save_last(self) -> None:
+        """Write ``last.pth.tar``, from which the run goes on exactly here."""
+        if self.state.iteration:
+            self.check_finite()
+            self.state.sums = self.sums.as_floats()
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        training = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "state": asdict(self.state),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        }
+        scores = {"epoch": self.state.epoch - 1, **{k: v for k, v in asdict(self.best).items() if k != "epoch"}}
+        save_checkpoint(self.run.last, self.model, self.config, self.class_names, scores, training)
+        self.saved_at = time.monotonic()
+
+    def restore(self, training: dict) -> None:
+        """Go back to where ``save_last`` was called; the model has its weights already."""
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.schedule.load_state_dict(training["schedule"])
+        self.state = State.from_dict(training["state"])
+        torch.set_rng_state(training["random"]["cpu"])
+        if self.device.type == "cuda" and training["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(training["random"]["cuda"], self.device)
+
+    def _notes(self) -> str:
+        means = self.sums.means()
+        accuracy = means.pop("accuracy")
+        terms = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+        done = self.sums.as_floats()["videos"]
+        return f"{terms} acc {accuracy:.2f}% {done / max(self.state.seconds, 1e-9):.1f} videos/s"
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the program at once
+
+    def _stop(self) -> None:
+        self.save_last()
+        raise Interrupted(self.signal)

@@ -1,0 +1,20 @@
+"""Weakly-supervised MAGAN: train it on labels per video, or evaluate a checkpoint on labels per segment."""
+
+from configs import parse_options
+from dataset import AVEFolder
+from model import WeaklySupervisedMAGAN
+from utils.command import run_command
+from utils.experiment import Experiment
+
+
+def main() -> None:
+    options = parse_options(__doc__, default_config="configs/weak.json", snapshot_pref="./Exps/WeaklySupv/run/")
+    experiment = Experiment(options, WeaklySupervisedMAGAN, training_set=AVEFolder.weakly_labelled)
+    if options.evaluate:
+        experiment.evaluate()
+    else:
+        experiment.train()
+
+
+if __name__ == "__main__":
+    run_command(main)
