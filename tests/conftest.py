@@ -1,0 +1,73 @@
+"""What the tests share: one small synthetic data folder, one small config per setting, one trained run per setting."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
+CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Run a command of the project as its user does: ``run("supv_main.py", "--gpu", "cpu")``, ``run("tools.make_data", ...)``."""
+
+    def run_process(command: str, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
+        program = [command] if command.endswith(".py") else ["-m", command]
+        result = subprocess.run(
+            [sys.executable, *program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=600
+        )
+        assert result.returncode == status, f"{command} exited with {result.returncode}:\n{result.stderr}"
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """A synthetic AVE folder of 60 videos with 2 x 2 maps. Read it, do not change it."""
+    out = tmp_path_factory.mktemp("data") / "synthetic"
+    run("tools.make_data", "--out", out, "--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The config file of a small, fast network for a setting."""
+    folder = tmp_path_factory.mktemp("configs")
+
+    def write(setting: str) -> Path:
+        config = json.loads((ROOT / "configs" / CONFIGS[setting]).read_text())
+        config["model"] |= {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+        config["training"] |= {"batch_size": 8, "n_epoch": 3, "lr": 1e-3, "num_workers": 0, "print_freq": 2}
+        path = folder / CONFIGS[setting]
+        path.write_text(json.dumps(config))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path, small_config) -> Callable[[str], Path]:
+    """The folder of a finished run of a setting, three epochs of the small network. Read it, do not change it."""
+    runs: dict[str, Path] = {}
+
+    def train(setting: str) -> Path:
+        if setting not in runs:
+            runs[setting] = tmp_path_factory.mktemp("runs") / setting
+            run(
+                SCRIPTS[setting],
+                *("--gpu", "cpu", "--data_root", data_root),
+                *("--config", small_config(setting), "--snapshot_pref", runs[setting]),
+            )
+        return runs[setting]
+
+    return train
