@@ -41,6 +41,10 @@ ANNOTATIONS = "Annotations.txt"
 FEATURES = ("visual_feature.h5", "audio_feature.h5")
 NOISY = ("visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5")
 
+# What training needs, evaluation on val and test included.
+_BOTH_SETTINGS = (*FEATURES, "right_labels.h5", *(f"{split}_order.h5" for split in SPLITS))
+TRAINING_FILES = {"supervised": _BOTH_SETTINGS, "weakly": (*_BOTH_SETTINGS, "mil_labels.h5", *NOISY)}
+
 
 def segment_label_file(root: Path) -> Path:
     """The file with labels per segment: ``right_labels.h5`` wins over ``labels.h5`` of older releases."""

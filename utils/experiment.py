@@ -9,6 +9,7 @@ import torch
 from configs import Config, Options, load_config
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches, Loader
+from dataset.layout import TRAINING_FILES, require_files
 from model.magan import MAGAN
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.device import choose_device, parameter_dtype
@@ -87,6 +88,7 @@ class Experiment:
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from where a run was left."""
         training = self.config.training
+        require_files(self.folder.root, TRAINING_FILES[self.model.setting])
         train, val, test = self.training_set(self.folder), self.folder.split("val"), self.folder.split("test")
         loaders = Loaders(
             self._loader(train, training.batch_size, training.seed),

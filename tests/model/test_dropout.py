@@ -1,0 +1,101 @@
+"""Dropout happens where the published network has it, with its rates, in training alone; parity cannot see it."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from model import MODELS
+from tests.reference import seeded
+
+B, T, R = 2, 5, 4
+VISUAL, AUDIO, D = 512, 128, 256
+
+
+class DropoutRecorder(TorchFunctionMode):
+    """Notes every dropout that really runs: where it acts, the shape it acts on, and its rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is F.dropout:
+            x, rate, training = args[0], *(list(args[1:]) or [kwargs.get("p")])[:1], args[2] if len(args) > 2 else None
+            training = kwargs.get("training", True) if training is None else training
+            if training and rate:
+                self.seen["features", tuple(x.shape), rate] += 1
+        if function is F.scaled_dot_product_attention and kwargs.get("dropout_p"):
+            n, _, s, _ = args[0].shape
+            self.seen["attention", (n, s, args[1].shape[2]), kwargs["dropout_p"]] += 1
+        return function(*args, **kwargs)
+
+
+def record(model):
+    with DropoutRecorder() as recorder:
+        model(torch.rand(B, T, 2, 2, VISUAL), torch.rand(B, T, AUDIO))
+    return recorder.seen
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+@pytest.mark.parametrize("scope", seeded.SCOPES)
+def test_dropout_acts_where_the_published_network_has_it(config, setting, scope):
+    model = MODELS[setting](config(setting, scope=scope)).train()
+    segments, encoder_hidden = B * T, config(setting).encoder_hidden
+    visual, audio = (segments, R), (B, T)
+    if scope == "batch":
+        visual, audio = visual[::-1], audio[::-1]
+    expected = Counter(
+        {
+            # Refinement: on the attention weights, and after the last ReLU.
+            ("attention", (*visual, visual[1]), 0.1): 1,
+            ("features", (segments, R, VISUAL), 0.2): 1,
+            ("features", (B, T, AUDIO), 0.2): 1,
+            # Two encoders of two layers and two decoders: attention weights, hidden ReLU, both residual branches.
+            ("attention", (B, T, T), 0.1): 4,
+            ("attention", (B, T, 2 * T), 0.1): 2,
+            ("features", (B, T, encoder_hidden), 0.1): 4,
+            ("features", (B, T, D), 0.1): 4 * 2 + 2 * 2 + 2,  # and the residual branch of either interaction
+            # The interactions' attention weights.
+            ("attention", (B, T, 2 * T), 0.2): 2,
+        }
+    )
+    expected["features", (B, T, 1024), 0.1] += 2
+    expected["attention", (*audio, audio[1]), 0.1] += 1
+    assert record(model) == expected
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_nothing_is_dropped_in_evaluation(config, setting):
+    assert not record(MODELS[setting](config(setting)).eval())
+
+
+@pytest.mark.parametrize(
+    ("rate", "count"),
+    [
+        ("refine_attention_dropout", 2),
+        ("refine_dropout", 2),
+        ("temporal_dropout", 6 + 6 + 12),
+        ("interaction_attention_dropout", 2),
+        ("interaction_dropout", 2),
+    ],
+)
+def test_each_rate_of_the_config_is_obeyed(config, rate, count):
+    model = MODELS["supervised"](config("supervised", **{rate: 0.375})).train()
+    assert sum(times for (_, _, p), times in record(model).items() if p == 0.375) == count
+
+
+def test_dropped_features_are_scaled_up():
+    torch.manual_seed(0)
+    from model.refinement import Refinement
+
+    refinement = Refinement(128, 4, attention_dropout=0.0, dropout=0.2)
+    x = torch.rand(50, 10, 128)
+    kept = refinement.eval()(x, "video")
+    dropped = refinement.train()(x, "video")
+    survives = dropped != 0
+    torch.testing.assert_close(dropped[survives], kept[survives] / 0.8)
+    assert survives[kept > 0].float().mean().item() == pytest.approx(0.8, abs=0.01)

@@ -1,0 +1,153 @@
+"""``--evaluate`` through the entry scripts: what is scored, how, and what is said."""
+
+import csv
+import re
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import SCRIPTS
+from tests.reference import seeded
+
+RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")
+OTHER = {"supervised": "weakly", "weakly": "supervised"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A file in the authors' format with the seeded weights, per setting."""
+    folder = tmp_path_factory.mktemp("published")
+    for setting in seeded.SETTINGS:
+        torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeded_data(tmp_path_factory):
+    """The seeded inputs behind the published values as an AVE folder, all five videos in the test split."""
+    root = tmp_path_factory.mktemp("seeded")
+    visual, audio, labels = seeded.inputs()
+    for name, data in {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}.items():
+        with h5py.File(root / f"{name}.h5", "w") as file:
+            file["avadataset"] = data.numpy()
+    with h5py.File(root / "test_order.h5", "w") as file:
+        file["order"] = np.arange(5)
+    return root
+
+
+def accuracy_of(result):
+    return float(RESULT.fullmatch(result.stdout.splitlines()[-1])[1])
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_published_file_is_scored_as_it_was_made(run, published, seeded_data, setting):
+    result = run(
+        SCRIPTS[setting],
+        *("--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", published / f"{setting}.pth.tar"),
+    )
+    assert accuracy_of(result) == seeded.expected(setting, "batch")["accuracy"]
+    assert "published by the authors" in result.stderr
+    assert "scope batch, fp64, batches of 16" in result.stderr
+    assert "warning" not in result.stderr
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_published_file_can_be_scored_otherwise_with_a_warning(run, published, seeded_data, setting):
+    result = run(
+        SCRIPTS[setting],
+        *("--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", published / f"{setting}.pth.tar"),
+        *("--scope", "video"),
+    )
+    assert accuracy_of(result) == seeded.expected(setting, "video")["accuracy"]
+    assert "warning: --scope video is not how it was made (batch)" in result.stderr
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_file_of_the_other_setting_is_named_for_what_it_is(run, published, trained, setting):
+    kinds = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
+    for path in (published / f"{OTHER[setting]}.pth.tar", trained(OTHER[setting]) / "best.pth.tar"):
+        result = run(SCRIPTS[setting], "--gpu", "cpu", "--evaluate", "--resume", path, status=2)
+        assert f"is a {kinds[OTHER[setting]]} checkpoint" in result.stderr
+        assert SCRIPTS[OTHER[setting]] in result.stderr
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_evaluation_repeats_the_accuracy_that_training_logged(run, trained, data_root, setting):
+    """Scope, precision, config and class names come from the checkpoint: no flag but the data is given."""
+    folder = trained(setting)
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = max(rows, key=lambda row: float(row["test_accuracy"]))
+    for split in ("test", "val"):
+        result = run(
+            SCRIPTS[setting],
+            *("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--split", split),
+            *("--resume", folder / "best.pth.tar"),
+        )
+        assert accuracy_of(result) == pytest.approx(float(best[f"{split}_accuracy"]), abs=5e-5)
+        line = f"{split}: {result.stdout.splitlines()[-1]}"
+        assert line in (folder / "train.log").read_text()
+
+
+def test_flags_override_what_the_checkpoint_says(run, trained, data_root):
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "best.pth.tar"),
+        *("--scope", "batch", "--precision", "bf16", "--test_batch_size", "3", "--num_workers", "2"),
+    )
+    assert "scope batch, bf16, batches of 3" in result.stderr
+    accuracy_of(result)
+
+
+def test_train_split_can_be_scored(run, trained, data_root):
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "last.pth.tar"),
+        *("--split", "train"),
+    )
+    assert "train split: 48 videos" in result.stderr
+
+
+def test_gpu_without_cuda_runs_on_the_cpu_and_says_so(run, trained, data_root):
+    if torch.cuda.is_available():
+        pytest.skip("has CUDA")
+    result = run(
+        "supv_main.py",
+        *("--gpu", "0", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "best.pth.tar"),
+    )
+    assert "no CUDA here, running on the CPU" in result.stderr
+
+
+def test_missing_data_is_listed_whole_with_where_to_get_it(run, tmp_path, trained):
+    for arguments in ((), ("--evaluate", "--resume", trained("weakly") / "best.pth.tar")):
+        result = run("weakly_main.py", "--gpu", "cpu", "--data_root", tmp_path, *arguments, status=2)
+        files = {line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ") and ".h5" in line}
+        needed = {"visual_feature.h5", "audio_feature.h5", "right_labels.h5", "test_order.h5"}
+        if not arguments:
+            needed |= {"train_order.h5", "val_order.h5", "mil_labels.h5"}
+            needed |= {"visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5"}
+        assert files == needed
+        assert "python -m tools.make_data" in result.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("contents", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
+def test_file_that_is_no_checkpoint_is_refused(run, tmp_path, contents):
+    path = tmp_path / "file.pth.tar"
+    path.write_bytes(contents)
+    result = run("supv_main.py", "--gpu", "cpu", "--evaluate", "--resume", path, status=2)
+    assert str(path) in result.stderr
+
+
+def test_misshapen_weights_are_listed(run, tmp_path, trained, small_config, data_root):
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--resume", trained("supervised") / "best.pth.tar", "--data_root", data_root),
+        *("--snapshot_pref", tmp_path / "run"),
+        status=2,
+    )
+    assert "the weights do not fit the network of the config" in result.stderr
+    assert "localization.event.weight" in result.stderr
+    assert not (tmp_path / "run").exists()
