@@ -276,6 +276,6 @@ def test_progress_is_a_bar_on_a_terminal(arguments, tmp_path):
     os.close(terminal)
     assert process.returncode == 0
     shown = shown.decode()
-    assert re.search(r"epoch 1/1: +\d+%\|.*\| \d/6 \[", shown)
+    assert re.search(r"epoch 1/1 \d/6 \|.*\| ETA", shown)
     assert "epoch 1/1 [2/6]" not in shown
     assert "epoch 1/1 [2/6]" in (tmp_path / "train.log").read_text()

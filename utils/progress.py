@@ -15,10 +15,9 @@ Item = TypeVar("Item")
 class Progress:
     """A bar on standard error where that is a terminal; elsewhere a line in the log every ``print_freq`` items."""
 
-    def __init__(self, title: str, print_freq: int, unit: str = "batch") -> None:
+    def __init__(self, title: str, print_freq: int) -> None:
         self.title = title
         self.print_freq = print_freq
-        self.unit = unit
         self.terminal = sys.stderr.isatty()
         self.notes = ""
 
@@ -29,7 +28,12 @@ class Progress:
         """
         began = time.monotonic()
         with tqdm(
-            total=total, initial=start, desc=self.title, unit=self.unit, disable=not self.terminal, leave=False
+            total=total,
+            initial=start,
+            desc=self.title,
+            bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining} {postfix}",
+            disable=not self.terminal,
+            leave=False,
         ) as bar:
             for done, item in enumerate(items, start=start + 1):
                 self.due = done % self.print_freq == 0

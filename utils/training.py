@@ -282,10 +282,10 @@ class Trainer:
 
     def _notes(self) -> str:
         means = self.sums.means()
-        accuracy = means.pop("accuracy")
-        terms = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-        done = self.sums.as_floats()["videos"]
-        return f"{terms} acc {accuracy:.2f}% {done / max(self.state.seconds, 1e-9):.1f} videos/s"
+        accuracy, loss = means.pop("accuracy"), means.pop("loss")
+        terms = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        videos_per_s = self.sums.as_floats()["videos"] / max(self.state.seconds, 1e-9)
+        return f"loss {loss:.4f} acc {accuracy:.2f}% {videos_per_s:.1f} videos/s {terms}"
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.signal = number
