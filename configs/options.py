@@ -20,7 +20,8 @@ class Options:
     overrides: dict[str, object]  # hyperparameters given as flags
     gpu: str
     data_root: Path
-    snapshot_pref: Path
+    snapshot_pref: Path | None  # named on the command line
+    default_snapshot_pref: Path  # of the setting
     resume: Path | None
     evaluate: bool
     split: str
@@ -51,7 +52,6 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
     add(
         "--snapshot_pref",
         type=Path,
-        default=Path(snapshot_pref),
         metavar="DIR",
         help=f"folder for checkpoints, log, metrics and TensorBoard events (default: {snapshot_pref})",
     )
@@ -93,4 +93,6 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
     overrides = {name: value for name, value in given.items() if value is not None}
-    return Options(default_config=ROOT / default_config, overrides=overrides, **own)
+    return Options(
+        default_config=ROOT / default_config, default_snapshot_pref=Path(snapshot_pref), overrides=overrides, **own
+    )

@@ -21,8 +21,12 @@ class Annotation(NamedTuple):
     end: int
 
 
-def read_annotations(path: Path, num_segments: int = 10) -> list[Annotation]:
+def read_annotations(path: Path, num_segments: int | None = None) -> list[Annotation]:
     """Read ``event&video id&quality&start&end`` lines, with or without the header line.
+
+    Args:
+        path: the file.
+        num_segments: how long a video is, in seconds; None where only names matter, and any time is taken.
 
     Raises:
         InputError: a line that cannot be read, by its number.
@@ -40,10 +44,10 @@ def read_annotations(path: Path, num_segments: int = 10) -> list[Annotation]:
         if len(fields) != 5 or not fields[0] or not all(time.isascii() and time.isdigit() for time in times):
             raise InputError(f"{path}, line {number}: {line[:80]!r}, expected 'event&video id&quality&start&end'")
         start, end = map(int, times)
-        if not start <= end <= num_segments:
+        if not start <= end <= (num_segments or end):
+            limit = f" <= {num_segments}" if num_segments else ""
             raise InputError(
-                f"{path}, line {number}: the event lasts from {start} to {end} s, "
-                f"expected 0 <= start <= end <= {num_segments}"
+                f"{path}, line {number}: the event lasts from {start} to {end} s, expected 0 <= start <= end{limit}"
             )
         annotations.append(Annotation(fields[0], fields[1], fields[2], start, end))
     if not annotations:

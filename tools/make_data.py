@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dataset.annotations import class_names, read_annotations
 from dataset.layout import ANNOTATIONS, FILES
-from dataset.synthetic import SyntheticAVE, write_synthetic_ave
+from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
 from utils.command import run_command
 from utils.errors import InputError
 
@@ -51,7 +51,7 @@ def main() -> None:
             f"--videos is {args.videos}, expected at least {max(3, args.classes)}: one per class, three in all"
         )
 
-    annotations = read_annotations(args.annotations) if args.annotations else None
+    annotations = read_annotations(args.annotations, NUM_SEGMENTS) if args.annotations else None
     classes = len(class_names(annotations)) if annotations else args.classes
     generator = SyntheticAVE(classes, args.signal, args.map_size, args.seed)
     annotations = annotations or generator.annotations(args.videos)

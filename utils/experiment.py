@@ -50,6 +50,15 @@ class Experiment:
         self.training_set = training_set
         self.checkpoint = load_checkpoint(options.resume, model_class.setting) if options.resume else None
         self.continues = self.checkpoint is not None and bool(self.checkpoint.training) and not options.evaluate
+        if (
+            self.continues
+            and options.snapshot_pref
+            and options.snapshot_pref.resolve() != options.resume.resolve().parent
+        ):
+            raise InputError(
+                f"{options.resume} is continued in its own folder, not in {options.snapshot_pref}: "
+                "leave --snapshot_pref out, or copy the folder"
+            )
         self.config = resolve_config(options, self.checkpoint, self.continues)
         self.device = choose_device(options.gpu)
 
@@ -128,7 +137,7 @@ class Experiment:
     def _open_run(self) -> RunFolder:
         if self.continues:
             return RunFolder(self.checkpoint.path.parent)
-        run = RunFolder(self.options.snapshot_pref)
+        run = RunFolder(self.options.snapshot_pref or self.options.default_snapshot_pref)
         arguments = {
             "data_root": str(self.options.data_root),
             "device": str(self.device),
