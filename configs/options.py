@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.config import PRECISIONS
+from dataset.feeds import FEEDS
 from dataset.layout import SPLITS
 from model.config import SCOPES
 
+AUTO = Path("auto")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,11 +24,13 @@ class Options:
     data_root: Path
     snapshot_pref: Path | None  # named on the command line
     default_snapshot_pref: Path  # of the setting
-    resume: Path | None
+    resume: Path | None  # a checkpoint; Path("auto") is last.pth.tar of the run's folder, if it is there
     evaluate: bool
     split: str
     save_seconds: float
     overwrite: bool
+    features: str
+    compile: bool
 
 
 def parse_options(description: str, default_config: str, snapshot_pref: str) -> Options:
@@ -60,7 +64,8 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
         type=Path,
         metavar="FILE",
         help="checkpoint, ours or the authors'. last.pth.tar is continued in its folder; another one starts a new run "
-        "from its weights; with --evaluate it is scored",
+        "from its weights; with --evaluate it is scored. auto continues the run in the folder if there is one, else "
+        "starts it",
     )
     add("--evaluate", action="store_true", help="score the checkpoint of --resume and stop")
     add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
@@ -71,6 +76,18 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
         default=30,
         metavar="S",
         help="write last.pth.tar when so many seconds have passed, and at the end (default: 30)",
+    )
+    add(
+        "--features",
+        choices=FEEDS,
+        default="auto",
+        help="where the features lie: on the GPU, in memory, or streamed from the files (default: auto, the first of "
+        "these that has room)",
+    )
+    add(
+        "--compile",
+        action="store_true",
+        help="fuse small steps with torch.compile; starting takes longer",
     )
     add("--overwrite", action="store_true", help="replace the run that the folder holds")
 
@@ -89,7 +106,7 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
     override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
 
     given = vars(parser.parse_args())
-    if given["evaluate"] and given["resume"] is None:
+    if given["evaluate"] and given["resume"] in (None, AUTO):
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
     overrides = {name: value for name, value in given.items() if value is not None}

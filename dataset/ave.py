@@ -1,5 +1,6 @@
 """Audio-visual features and labels of an AVE-layout folder, read as they are asked for."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,14 @@ class AVEDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def num_bytes(self) -> int:
+        """What the features take in memory, all at once."""
+        return sum(
+            len(self) * math.prod(files[0].shape[1:]) * self._dtype(files).itemsize
+            for files in zip(*self.parts, strict=True)
+        )
+
     def __getitem__(self, index: int) -> Batch:
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
 
@@ -103,13 +112,16 @@ class AVEDataset(Dataset):
 
     def _read(self, modality: int, index: Tensor) -> Tensor:
         files = [part[modality] for part in self.parts]
-        narrow = all(file.dtype == np.float16 for file in files)
-        dtype = np.dtype(np.float16 if narrow else str(self.wide).removeprefix("torch."))
+        dtype = self._dtype(files)
         out = np.empty((len(index), *files[0].shape[1:]), dtype=dtype)
         for part, file in enumerate(files):
             chosen = (self.part_of[index] == part).numpy()
             out[chosen] = file.read(self.rows[index][chosen].tolist(), dtype)
         return torch.from_numpy(out)
+
+    def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
+        narrow = all(file.dtype == np.float16 for file in files)
+        return np.dtype(np.float16 if narrow else str(self.wide).removeprefix("torch."))
 
 
 class AVEFolder:
@@ -187,8 +199,13 @@ class AVEFolder:
         if labels.dtype.kind not in "fiub":
             raise InputError(f"{path}: type {labels.dtype}, expected numbers")
         labels = read_all(labels, path).astype(np.float32)
-        if not np.isin(labels, (0, 1)).all():
-            raise InputError(f"{path}: holds other values than 0 and 1, expected one-hot labels")
+        one_hot = np.isin(labels, (0, 1)).all(axis=-1) & (labels.sum(axis=-1) == 1)
+        if not one_hot.all():
+            rows = np.unique(np.nonzero(~one_hot)[0])
+            raise InputError(
+                f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), expected a 1 for "
+                "the class and 0 for the others"
+            )
         return labels
 
     def _order(self, split: str, num_rows: int) -> np.ndarray:
@@ -210,11 +227,13 @@ def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
     """
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+        names = sorted(file)
+        data = file[key] if key in names else None
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises depends on where the damage is
         raise InputError(f"{path}: cannot be read as HDF5, it is damaged or something else: {error}") from error
-    if not isinstance(file.get(key), h5py.Dataset):
-        raise InputError(f"{path}: has no data set {key!r}, it has {sorted(file)}")
-    return file[key]
+    if not isinstance(data, h5py.Dataset):
+        raise InputError(f"{path}: has no data set {key!r}, it has {names}")
+    return data
 
 
 def read_all(data: h5py.Dataset, path: Path) -> np.ndarray:

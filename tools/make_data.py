@@ -4,13 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset.annotations import class_names, read_annotations
 from dataset.layout import ANNOTATIONS, FILES
 from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
 from utils.command import run_command
 from utils.errors import InputError
+from utils.progress import Progress
+from utils.run_folder import log_to_terminal
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,6 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    log_to_terminal()
     for name in ("videos", "classes", "noisy", "map_size"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
@@ -68,7 +69,7 @@ def main() -> None:
             annotations,
             noisy,
             args.dtype,
-            progress=lambda clips: tqdm(clips, desc="making videos", unit="video", disable=not sys.stderr.isatty()),
+            progress=lambda clips: Progress("making videos", print_freq=100).track(clips, total=len(clips)),
         )
     except OSError as error:
         raise InputError(f"{args.out}: cannot be written: {error}") from error

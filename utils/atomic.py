@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.errors import InputError
+
 SUFFIX = ".partial"
 
 
@@ -29,3 +31,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def reported_failure(path: Path) -> Iterator[None]:
+    """Turn what the system says when ``path`` cannot be written into an ``InputError``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}. What it held is unharmed") from error

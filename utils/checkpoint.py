@@ -8,16 +8,18 @@ import hashlib
 import io
 import pickle
 import struct
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from configs import Config, parse_config
 from model.magan import MAGAN
 from model.published import from_published, is_published, published_setting
-from utils.atomic import atomic_write
+from utils.atomic import atomic_write, reported_failure
 from utils.errors import InputError
 
 FORMAT, VERSION = "magan", 1
@@ -61,15 +63,10 @@ class Checkpoint:
             raise InputError(f"{self.path}: the weights do not fit the network of the config: {error}") from error
 
 
-def save_checkpoint(
-    path: Path,
-    model: MAGAN,
-    config: Config,
-    class_names: list[str],
-    scores: dict,
-    training: dict | None = None,
-) -> None:
-    """Write a checkpoint of ours, whole or not at all."""
+def checkpoint_contents(
+    model: MAGAN, config: Config, class_names: list[str], scores: dict, training: dict | None = None
+) -> dict:
+    """What a checkpoint of ours holds, copied to the CPU's memory so that training may go on while it is written."""
     contents = {
         "format": FORMAT,
         "version": VERSION,
@@ -82,12 +79,47 @@ def save_checkpoint(
         "weights": model.state_dict(),
         **({"training": training} if training else {}),
     }
-    with atomic_write(path) as temporary:
-        torch.save(contents, temporary)
-        with open(temporary, "r+b") as file:
-            digest = _digest(file.read()[:-2])
-            file.seek(-2, io.SEEK_END)
-            file.write(_trailer(digest))
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), contents)
+
+
+def save_checkpoint(path: Path, contents: dict) -> None:
+    """Write a checkpoint of ours, whole or not at all.
+
+    Raises:
+        InputError: the disk is full or cannot be written; what ``path`` held before is still there.
+    """
+    archive = io.BytesIO()
+    torch.save(contents, archive)
+    data = archive.getvalue()[:-2]  # ends with the length of a comment, which is none
+    with reported_failure(path), atomic_write(path) as temporary:
+        temporary.write_bytes(data + _trailer(_digest(data)))
+
+
+class BackgroundWriter:
+    """Writes checkpoints in a thread of its own, one after the other."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self.pending: list[Future] = []
+
+    def save(self, path: Path, contents: dict) -> None:
+        """Write a checkpoint soon; waits while one is written and another one waits.
+
+        Raises:
+            InputError: an earlier one could not be written.
+        """
+        while len(self.pending) > 1 or (self.pending and self.pending[0].done()):
+            self.pending.pop(0).result()
+        self.pending.append(self.thread.submit(save_checkpoint, path, contents))
+
+    def finish(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            InputError: something could not be written.
+        """
+        while self.pending:
+            self.pending.pop(0).result()
 
 
 def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:

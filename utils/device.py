@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from utils.distributed import Ranks
 from utils.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
-def choose_device(gpu: str) -> torch.device:
+def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     """The device that ``--gpu`` names: a CUDA device's number, or ``cpu``; without CUDA the CPU, as the log says.
 
     Raises:
@@ -19,6 +20,8 @@ def choose_device(gpu: str) -> torch.device:
     """
     if gpu == "cpu":
         return torch.device("cpu")
+    if ranks.count > 1 and torch.cuda.is_available():
+        gpu = str(ranks.local)  # torchrun's number wins
     if not gpu.isdecimal():
         raise InputError(f"--gpu is {gpu!r}, expected the number of a CUDA device or cpu")
     if not torch.cuda.is_available():

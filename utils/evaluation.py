@@ -1,13 +1,15 @@
 """Accuracy of a network on a split."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dataset.batches import Loader
+from dataset.feeds import Feed
 from model.magan import MAGAN
 from utils.device import allow_tf32, autocast, to_device
+from utils.distributed import Ranks
 from utils.progress import Progress
 
 
@@ -35,15 +37,33 @@ def result_line(accuracy: float) -> str:
 
 
 @torch.inference_mode()
-def evaluate(model: MAGAN, loader: Loader, device: torch.device, precision: str, progress: Progress) -> Evaluation:
-    """Decide every segment of a split with labels per segment. Arithmetic on CUDA is full float32, without TF32."""
+def evaluate(
+    model: MAGAN, feed: Feed, device: torch.device, precision: str, progress: Progress, ranks: Ranks
+) -> Evaluation:
+    """Decide every segment of a split with labels per segment, each once, whichever rank does it.
+
+    Arithmetic on CUDA is full float32, without TF32.
+    """
     model.eval()
     allow_tf32(False)
     predicted, truth = [], []
-    for batch in progress.track(loader.epoch(), total=len(loader)):
+    for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
+        owned, _ = feed.batches.sizes(number)
         visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
         with autocast(device, precision):
             outputs = model(visual, audio)
-        predicted.append(model.decide(outputs))
-        truth.append(batch.labels.argmax(dim=-1))
-    return Evaluation(torch.cat(predicted).cpu(), torch.cat(truth), model.config.num_events)
+        predicted.append(model.decide(outputs)[:owned])
+        truth.append(batch.labels.argmax(dim=-1)[:owned])
+    shares = ranks.gather(([part.cpu() for part in predicted], [part.cpu() for part in truth]))
+    return Evaluation(*(_in_order(parts) for parts in zip(*shares, strict=True)), model.config.num_events)
+
+
+def _in_order(shares: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The videos of a split from each rank's share of each batch: share r of a batch is its videos r, r + ranks, ..."""
+    batches = []
+    for parts in zip(*shares, strict=True):
+        whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        batches.append(whole)
+    return torch.cat(batches)

@@ -3,21 +3,25 @@
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from configs import Config, Options, load_config
+from configs.options import AUTO
 from dataset import AVEDataset, AVEFolder
-from dataset.batches import Batches, Loader
+from dataset.batches import Batches
+from dataset.feeds import Feed, choose_feed, make_feed
 from dataset.layout import TRAINING_FILES, require_files
 from model.magan import MAGAN
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.device import choose_device, parameter_dtype
+from utils.distributed import Ranks
 from utils.errors import InputError
 from utils.evaluation import evaluate, result_line
 from utils.progress import Progress
 from utils.run_folder import RunFolder, log_to_terminal
-from utils.training import Interrupted, Loaders, Trainer
+from utils.training import Feeds, Interrupted, State, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -45,28 +49,32 @@ class Experiment:
         model_class: Callable[..., MAGAN],
         training_set: Callable[[AVEFolder], AVEDataset],
     ) -> None:
-        log_to_terminal()
+        self.ranks = Ranks()
+        log_to_terminal(self.ranks.main)
         self.options = options
         self.training_set = training_set
-        self.checkpoint = load_checkpoint(options.resume, model_class.setting) if options.resume else None
+        self.run_folder = RunFolder(options.snapshot_pref or options.default_snapshot_pref)
+
+        resume = self._checkpoint_to_resume()
+        self.checkpoint = load_checkpoint(resume, model_class.setting) if resume else None
         self.continues = self.checkpoint is not None and bool(self.checkpoint.training) and not options.evaluate
-        if (
-            self.continues
-            and options.snapshot_pref
-            and options.snapshot_pref.resolve() != options.resume.resolve().parent
-        ):
-            raise InputError(
-                f"{options.resume} is continued in its own folder, not in {options.snapshot_pref}: "
-                "leave --snapshot_pref out, or copy the folder"
-            )
+        if self.continues:
+            self.run_folder = self._own_folder(resume)
         self.config = resolve_config(options, self.checkpoint, self.continues)
-        self.device = choose_device(options.gpu)
+        if self.ranks.count > 1 and self.config.model.scope == "batch":
+            raise InputError(
+                f"scope batch attends over the whole batch, which {self.ranks.count} processes would split: "
+                "use one process, or scope video"
+            )
+        self.device = choose_device(options.gpu, self.ranks)
 
         torch.manual_seed(self.config.training.seed)
         self.model = model_class(self.config.model)
         self.model.to(self.device, parameter_dtype(self.config.training.precision))
         if self.checkpoint:
             self.checkpoint.load_into(self.model)
+        if not self.ranks.main:  # all ranks have the same weights; dropout is each one's own
+            torch.manual_seed(self.config.training.seed + 2**32 * self.ranks.number)
 
         model = self.config.model
         wide = parameter_dtype(self.config.training.precision)
@@ -74,87 +82,123 @@ class Experiment:
 
     def evaluate(self) -> None:
         """Score the checkpoint on a split; the accuracy is the last line on standard output."""
-        split = self.options.split
-        loader = self._loader(self.folder.split(split), self.config.training.test_batch_size)
+        split, model, training = self.options.split, self.config.model, self.config.training
+        dataset = self.folder.split(split)
+        feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once, when it is needed
         names = self.folder.class_names()
         if self.checkpoint.class_names not in (None, names):
             log.warning("warning: the checkpoint was trained for other events than %s names", self.folder.root)
-        model, training = self.config.model, self.config.training
         log.info(
             "%s, %s split: %d videos, scope %s, %s, batches of %d",
             self.checkpoint.path,
             split,
-            len(loader.dataset),
+            len(dataset),
             model.scope,
             training.precision,
             training.test_batch_size,
         )
         progress = Progress(f"evaluating {split}", training.print_freq)
-        result = evaluate(self.model, loader, self.device, training.precision, progress)
+        with self.ranks.connected(self.device):
+            result = evaluate(self.model, feed, self.device, training.precision, progress, self.ranks)
         log.info("always answering background: %.4f%%", result.background)
-        print(result_line(result.accuracy))
+        if self.ranks.main:
+            print(result_line(result.accuracy))
 
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from where a run was left."""
         training = self.config.training
         require_files(self.folder.root, TRAINING_FILES[self.model.setting])
-        train, val, test = self.training_set(self.folder), self.folder.split("val"), self.folder.split("test")
-        loaders = Loaders(
-            self._loader(train, training.batch_size, training.seed),
-            self._loader(val, training.test_batch_size),
-            self._loader(test, training.test_batch_size),
-        )
-        run = self._open_run()
-        trainer = Trainer(
-            self.model, self.config, loaders, run, self.folder.class_names(), self.device, self.options.save_seconds
-        )
-        if self.continues:
-            trainer.restore(self.checkpoint.training)
-            run.go_on(trainer.state.epoch)
-            log.info("going on in epoch %d, after %d batches", trainer.state.epoch, trainer.state.iteration)
-        log.info(
-            "%d training videos, %d val, %d test; %s parameters; run folder %s",
-            len(train),
-            len(val),
-            len(test),
-            f"{sum(parameter.numel() for parameter in self.model.parameters()):,}",
-            run.path,
-        )
+        datasets = (self.training_set(self.folder), self.folder.split("val"), self.folder.split("test"))
+        class_names = self.folder.class_names()
+        where = choose_feed(self.options.features, datasets, self.device, self.ranks.count_here)
+        run = self._open_run() if self.ranks.main else None
         try:
-            trainer.train()
+            batch_sizes = (training.batch_size, training.test_batch_size, training.test_batch_size)
+            seeds = (training.seed, None, None)
+            feeds = Feeds(*(self._feed(where, *each) for each in zip(datasets, batch_sizes, seeds, strict=True)))
+            with self.ranks.connected(self.device):
+                trainer = Trainer(
+                    self.model,
+                    self.config,
+                    feeds,
+                    run,
+                    class_names,
+                    self.device,
+                    self.options.save_seconds,
+                    self.ranks,
+                    self.options.compile,
+                )
+                if self.continues:
+                    trainer.restore(self.checkpoint.training)
+                    log.info("going on in epoch %d, after %d batches", trainer.state.epoch, trainer.state.iteration)
+                log.info(
+                    "%d training videos, %d val, %d test; run folder %s", *map(len, datasets), self.run_folder.path
+                )
+                parameters = sum(parameter.numel() for parameter in self.model.parameters())
+                log.info("%s parameters, %s, %s", f"{parameters:,}", training.precision, self._hardware())
+                trainer.train()
+                self._summarize(trainer)
         except Interrupted as stop:
             name = signal.Signals(stop.number).name
-            log.info("%s: stopped and saved; continue with --resume %s", name, run.last)
+            log.info("%s: stopped and saved; continue with --resume %s", name, self.run_folder.last)
             raise SystemExit(128 + stop.number) from None
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the GPU's memory is too small for batches of {training.batch_size}: "
+                "give a smaller --b, --features ram or stream, or --precision bf16"
+            ) from error
         except InputError as error:
             log.debug("error: %s", error)  # to the run's log; the terminal has it from the command
             raise
-        else:
-            self._summarize(trainer)
         finally:
-            run.close()
+            if run:
+                run.close()
+
+    def _checkpoint_to_resume(self) -> Path | None:
+        if self.options.resume != AUTO:
+            return self.options.resume
+        return self.run_folder.last if self.run_folder.last.exists() else None
+
+    def _own_folder(self, last: Path) -> RunFolder:
+        asked = self.options.snapshot_pref
+        if asked and asked.resolve() != last.resolve().parent:
+            raise InputError(
+                f"{last} is continued in its own folder, not in {asked}: leave --snapshot_pref out, or copy the folder"
+            )
+        return RunFolder(last.parent)
 
     def _open_run(self) -> RunFolder:
+        run = self.run_folder
         if self.continues:
-            return RunFolder(self.checkpoint.path.parent)
-        run = RunFolder(self.options.snapshot_pref or self.options.default_snapshot_pref)
+            run.go_on(State.from_dict(self.checkpoint.training["state"]).epoch)
+            return run
         arguments = {
             "data_root": str(self.options.data_root),
             "device": str(self.device),
+            "processes": self.ranks.count,
             "resume": str(self.options.resume) if self.options.resume else None,
         }
-        run.start(self.config, self.model.setting, arguments, self.options.overwrite)
+        # What a run that --resume auto restarts left behind before it first saved is not worth keeping.
+        overwrite = self.options.overwrite or self.options.resume == AUTO
+        run.start(self.config, self.model.setting, arguments, overwrite)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
         return run
 
-    def _loader(self, dataset: AVEDataset, batch_size: int, seed: int | None = None) -> Loader:
-        return Loader(dataset, Batches(len(dataset), batch_size, seed), self.config.training.num_workers)
+    def _feed(self, where: str, dataset: AVEDataset, batch_size: int, seed: int | None = None) -> Feed:
+        batches = Batches(len(dataset), batch_size, seed, self.ranks.number, self.ranks.count)
+        return make_feed(where, dataset, batches, self.config.training.num_workers, self.device)
+
+    def _hardware(self) -> str:
+        processes = f", {self.ranks.count} processes" if self.ranks.count > 1 else ""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device) + processes
+        return f"CPU, {torch.get_num_threads()} threads{processes}"
 
     def _summarize(self, trainer: Trainer) -> None:
         on_test, on_val = trainer.state.best_on_test, trainer.state.best_on_val
         kept = self.config.training.select
-        log.info("finished %d epochs in %s", trainer.state.epoch - 1, trainer.run.path)
+        log.info("finished %d epochs in %s", trainer.state.epoch - 1, self.run_folder.path)
         log.info(
             "best on test:                %.4f%% (epoch %d), as published: chosen on the test split itself%s",
             on_test.test_accuracy,

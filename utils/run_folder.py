@@ -1,9 +1,9 @@
 """The folder of a run: its log, its metrics, what it was run with, and its checkpoints."""
 
 import csv
+import io
 import json
 import logging
-import os
 import platform
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from configs import Config
-from utils.atomic import SUFFIX, atomic_write
+from utils.atomic import SUFFIX, atomic_write, reported_failure
 from utils.errors import InputError
 
 BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
@@ -27,9 +27,10 @@ class TerminalHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def log_to_terminal() -> None:
-    """Send the project's log to standard error."""
-    handler = TerminalHandler(logging.INFO)
+def log_to_terminal(main: bool = True) -> None:
+    """Send the project's log to standard error; of processes other than the ``main`` one, only warnings."""
+    logging.raiseExceptions = False  # a full disk is reported by what needs the file, not by each line of the log
+    handler = TerminalHandler(logging.INFO if main else logging.WARNING)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for package in ("utils", "dataset", "tools"):
@@ -42,6 +43,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best, self.last, self.metrics = path / BEST, path / LAST, path / METRICS
+        self.rows: list[dict] = []  # of metrics.csv
 
     def start(self, config: Config, setting: str, arguments: dict, overwrite: bool) -> None:
         """Begin a run.
@@ -55,7 +57,7 @@ class RunFolder:
                 f"{self.path} already holds a run ({', '.join(held)}): continue it with --resume {self.last}, "
                 "name another folder with --snapshot_pref, or replace it with --overwrite"
             )
-        try:
+        with reported_failure(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for name in (*held, LOG):
                 (self.path / name).unlink(missing_ok=True)
@@ -75,31 +77,26 @@ class RunFolder:
             }
             with atomic_write(self.path / CONFIG) as temporary:
                 temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._open(first_epoch=1)
 
     def go_on(self, first_epoch: int) -> None:
         """Continue a run at ``first_epoch``; what was recorded from there on is cut off, for it comes again."""
-        for stale in self.path.glob(f"*{SUFFIX}"):
-            stale.unlink()
-        if self.metrics.exists():
-            with open(self.metrics, newline="", encoding="utf-8") as file:
-                header, *rows = csv.reader(file)
-            with atomic_write(self.metrics) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) < first_epoch)])
+        with reported_failure(self.path):
+            for stale in self.path.glob(f"*{SUFFIX}"):
+                stale.unlink()
+            if self.metrics.exists():
+                with open(self.metrics, newline="", encoding="utf-8") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < first_epoch]
+                if self.rows:
+                    self._write_metrics()
+                else:
+                    self.metrics.unlink()
         self._open(first_epoch)
 
     def record(self, row: dict[str, float]) -> None:
         """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None is left empty."""
-        new = not self.metrics.exists()
-        with open(self.metrics, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            os.fsync(file.fileno())
+        self.rows.append(row)
+        self._write_metrics()
         for name, value in row.items():
             if name != "epoch" and value is not None:
                 self.tensorboard.add_scalar(name, value, row["epoch"])
@@ -110,6 +107,14 @@ class RunFolder:
         self.tensorboard.close()
         logging.getLogger().removeHandler(self.log_file)
         self.log_file.close()
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.rows[0])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with reported_failure(self.metrics), atomic_write(self.metrics) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     def _open(self, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and evaluation does not need it

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from configs import Config
 from dataset.ave import Batch
-from dataset.batches import Loader
+from dataset.feeds import Feed
 from model.magan import MAGAN
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import BackgroundWriter, checkpoint_contents
 from utils.device import allow_tf32, autocast, to_device
+from utils.distributed import Ranks
 from utils.errors import InputError
 from utils.evaluation import evaluate, result_line
 from utils.progress import Progress
@@ -31,12 +32,12 @@ class Interrupted(Exception):
         self.number = number
 
 
-class Loaders(NamedTuple):
+class Feeds(NamedTuple):
     """What a run reads."""
 
-    train: Loader
-    val: Loader
-    test: Loader
+    train: Feed
+    val: Feed
+    test: Feed
 
 
 @dataclass
@@ -67,22 +68,32 @@ class State:
 
 
 class EpochSums:
-    """Sums over an epoch's batches that stay on the device until somebody wants to know them."""
+    """Sums over an epoch's batches that stay on the device until somebody wants to know them.
 
-    def __init__(self, sums: dict[str, float], device: torch.device) -> None:
-        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in sums.items()}
+    Args:
+        sums: where they begin, those of all ranks together.
+        device: where they are kept.
+        ranks: over which they are added up when they are read, which all ranks do at the same time.
+    """
+
+    def __init__(self, sums: dict[str, float], device: torch.device, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.sums = {
+            name: torch.tensor(value if ranks.main else 0.0, dtype=torch.float64, device=device)
+            for name, value in sums.items()
+        }
 
     def add(self, terms: dict[str, Tensor], hits: Tensor, videos: int) -> None:
         """Add a batch: its mean loss terms, which answers were right, and its size."""
         values = {**{name: term.detach() * videos for name, term in terms.items()}, "hits": hits.sum()}
+        values |= {"answers": hits.new_tensor(0, dtype=torch.float64) + hits.numel()}
+        values |= {"videos": hits.new_tensor(0, dtype=torch.float64) + videos}
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value.double()
-        self.sums["answers"] = self.sums.get("answers", 0) + hits.numel()
-        self.sums["videos"] = self.sums.get("videos", 0) + videos
 
     def as_floats(self) -> dict[str, float]:
-        """The sums, read from the device."""
-        return {name: float(value) for name, value in self.sums.items()}
+        """The sums, read from the device at once."""
+        return dict(zip(self.sums, self.ranks.add(torch.stack(list(self.sums.values()))).tolist(), strict=True))
 
     def means(self) -> dict[str, float]:
         """Each loss term's mean over videos, and ``accuracy``, the percentage of right answers."""
@@ -97,25 +108,33 @@ class Trainer:
     Args:
         model: on ``device``, in the dtype of the precision.
         config: the hyperparameters.
-        loaders: the training, val and test split.
-        run: the folder that everything is written to, opened.
+        feeds: the training, val and test split.
+        run: the folder that everything is written to, opened; None where another rank writes.
         class_names: of the events, kept in the checkpoints.
         device: where the arithmetic runs.
         save_seconds: ``last.pth.tar`` is written when so much time has passed, and at the end.
+        ranks: the processes that train together.
+        compiled: whether ``torch.compile`` shall fuse the network's small steps.
     """
 
     def __init__(
         self,
         model: MAGAN,
         config: Config,
-        loaders: Loaders,
-        run: RunFolder,
+        feeds: Feeds,
+        run: RunFolder | None,
         class_names: list[str],
         device: torch.device,
         save_seconds: float,
+        ranks: Ranks,
+        compiled: bool,
     ) -> None:
-        self.model, self.config, self.loaders, self.run = model, config, loaders, run
-        self.class_names, self.device, self.save_seconds = class_names, device, save_seconds
+        self.model, self.config, self.feeds, self.run = model, config, feeds, run
+        self.class_names, self.device, self.save_seconds, self.ranks = class_names, device, save_seconds, ranks
+        self.network = ranks.wrap(model, device)
+        if compiled:  # CUDA graphs spare the launches of a step's many small kernels
+            self.network = torch.compile(self.network, mode="reduce-overhead" if device.type == "cuda" else None)
+        self.writer = BackgroundWriter()
         training = config.training
         self.optimizer = torch.optim.Adam(model.parameters(), lr=training.lr, fused=True)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
@@ -140,32 +159,32 @@ class Trainer:
                 self.train_epoch()
                 self.finish_epoch()
             self.save_last()
+            self.writer.finish()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def train_epoch(self) -> None:
         """Train on the batches of the epoch that are left."""
-        state, training, loader = self.state, self.config.training, self.loaders.train
+        state, training, feed = self.state, self.config.training, self.feeds.train
         allow_tf32(True)
         self.model.train()
-        self.sums = EpochSums(state.sums, self.device)
+        self.sums = EpochSums(state.sums, self.device, self.ranks)
         self.first_bad = torch.tensor(-1, device=self.device)
         self.began = time.monotonic() - state.seconds
 
         progress = Progress(f"epoch {state.epoch}/{training.n_epoch}", training.print_freq)
-        batches = loader.epoch(state.epoch, start=state.iteration)
-        for batch in progress.track(batches, total=len(loader), start=state.iteration):
+        batches = feed.epoch(state.epoch, start=state.iteration)
+        for batch in progress.track(batches, total=len(feed), start=state.iteration):
             self.step(batch)
             state.iteration += 1
             state.seconds = time.monotonic() - self.began
             if progress.due:
                 self.check_finite()
                 progress.notes = self._notes()
-            if self.signal:
-                self._stop()
-            if time.monotonic() - self.saved_at > self.save_seconds:
-                self.save_last()
+            # Several ranks agree on what to do, which takes time, when they meet for the figures anyway.
+            if self.ranks.count == 1 or progress.due:
+                self.save_or_stop()
 
     def step(self, batch: Batch) -> None:
         """One update of the parameters. Nothing here waits for the device."""
@@ -173,18 +192,21 @@ class Trainer:
         visual, audio = (to_device(features, self.device, precision) for features in (batch.visual, batch.audio))
         labels = batch.labels.to(self.device, non_blocking=True).to(visual.dtype)
         with autocast(self.device, precision):
-            outputs = self.model(visual, audio)
+            outputs = self.network(visual, audio)
             terms = self.model.loss(outputs, labels)
 
+        # The mean over ranks of gradients weighted so is the gradient of the mean over the whole batch.
+        owned, whole = self.feeds.train.batches.sizes(self.state.iteration)
         self.optimizer.zero_grad()
-        terms["loss"].backward()
+        (terms["loss"] * (self.ranks.count * owned / whole)).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_gradient)
         # A fused optimizer leaves everything as it is where its found_inf is 1.
         finite = torch.isfinite(terms["loss"]) & torch.isfinite(norm)
-        self.first_bad = torch.where((self.first_bad < 0) & ~finite, self.state.iteration, self.first_bad)
-        self.optimizer.found_inf = (~finite).to(torch.float32)
+        self.optimizer.found_inf = self.ranks.largest((~finite).to(torch.float32))
+        bad = self.optimizer.found_inf > 0
+        self.first_bad = torch.where((self.first_bad < 0) & bad, self.state.iteration, self.first_bad)
         self.optimizer.step()
-        self.sums.add(terms, self.model.hits(outputs, labels), len(batch.rows))
+        self.sums.add(terms, self.model.hits(outputs, labels)[:owned], owned)
 
     def finish_epoch(self) -> None:
         """Evaluate, record and save what the epoch has brought."""
@@ -201,33 +223,33 @@ class Trainer:
 
         videos_per_s = self.sums.as_floats()["videos"] / max(state.seconds, 1e-9)
         train_accuracy = means.pop("accuracy")
-        self.run.record(
-            {
-                "epoch": state.epoch,
-                **means,
-                "train_accuracy": train_accuracy,
-                **accuracies,
-                "lr": self.schedule.get_last_lr()[0],
-                "seconds": round(state.seconds, 3),
-                "videos_per_s": round(videos_per_s, 2),
-            }
-        )
-        if self.best.epoch == state.epoch:
-            scores = {"epoch": state.epoch, **accuracies}
-            save_checkpoint(self.run.best, self.model, self.config, self.class_names, scores)
+        if self.run:
+            self.run.record(
+                {
+                    "epoch": state.epoch,
+                    **means,
+                    "train_accuracy": train_accuracy,
+                    **accuracies,
+                    "lr": self.schedule.get_last_lr()[0],
+                    "seconds": round(state.seconds, 3),
+                    "videos_per_s": round(videos_per_s, 2),
+                }
+            )
+            if self.best.epoch == state.epoch:
+                scores = {"epoch": state.epoch, **accuracies}
+                contents = checkpoint_contents(self.model, self.config, self.class_names, scores)
+                self.writer.save(self.run.best, contents)
         self.schedule.step()
         self.state = State(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
-        if time.monotonic() - self.saved_at > self.save_seconds:
-            self.save_last()
+        self.save_or_stop()
 
     def evaluate(self, split: str) -> float:
         """Accuracy on a split, in percent."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
-        loader = getattr(self.loaders, split)
-        result = evaluate(self.model, loader, self.device, self.config.training.precision, progress)
+        feed, precision = getattr(self.feeds, split), self.config.training.precision
+        result = evaluate(self.model, feed, self.device, precision, progress, self.ranks)
         log.info("%s: %s", split, result_line(result.accuracy))
-        if self.signal:
-            self._stop()
+        self.save_or_stop()
         return result.accuracy
 
     @property
@@ -244,9 +266,7 @@ class Trainer:
         iteration = int(self.first_bad)
         if iteration < 0:
             return
-        batches = self.loaders.train.batches
-        batches.epoch, batches.start = self.state.epoch, iteration
-        rows = self.loaders.train.dataset.rows[next(iter(batches))].tolist()
+        rows = self.feeds.train.dataset.rows[self.feeds.train.batches.whole()[iteration]].tolist()
         raise InputError(
             f"the loss or a gradient is not finite in epoch {self.state.epoch}, iteration {iteration + 1}, whose batch "
             f"has the rows {rows}. The weights were not changed by it. Look for bad features in these rows; "
@@ -256,29 +276,54 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------ saving
 
     def save_last(self) -> None:
-        """Write ``last.pth.tar``, from which the run goes on exactly here."""
+        """Write ``last.pth.tar``, from which the run goes on exactly here; all ranks take part."""
         if self.state.iteration:
             self.check_finite()
             self.state.sums = self.sums.as_floats()
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
         training = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": self.ranks.gather(random),
         }
-        scores = {"epoch": self.state.epoch - 1, **{k: v for k, v in asdict(self.best).items() if k != "epoch"}}
-        save_checkpoint(self.run.last, self.model, self.config, self.class_names, scores, training)
+        if self.run:
+            scores = {"epoch": self.state.epoch - 1}  # the last one that is whole
+            contents = checkpoint_contents(self.model, self.config, self.class_names, scores, training)
+            self.writer.save(self.run.last, contents)
         self.saved_at = time.monotonic()
+
+    def save_or_stop(self) -> None:
+        """Save if it is time to, and stop if a signal arrived; several ranks do what any of them has reason to.
+
+        Raises:
+            Interrupted: the state is saved.
+        """
+        reasons = torch.tensor([self.signal or 0, time.monotonic() - self.saved_at > self.save_seconds])
+        if self.ranks.count > 1:
+            reasons = self.ranks.largest(reasons.to(self.device))
+        stop, save = reasons.tolist()
+        if stop or save:
+            self.save_last()
+        if stop:
+            self.writer.finish()
+            raise Interrupted(stop)
 
     def restore(self, training: dict) -> None:
         """Go back to where ``save_last`` was called; the model has its weights already."""
         self.optimizer.load_state_dict(training["optimizer"])
         self.schedule.load_state_dict(training["schedule"])
         self.state = State.from_dict(training["state"])
-        torch.set_rng_state(training["random"]["cpu"])
-        if self.device.type == "cuda" and training["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(training["random"]["cuda"], self.device)
+        if len(training["random"]) != self.ranks.count:
+            raise InputError(
+                f"the run to continue has {len(training['random'])} processes, not {self.ranks.count}: start as many"
+            )
+        random = training["random"][self.ranks.number]
+        torch.set_rng_state(random["cpu"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
 
     def _notes(self) -> str:
         means = self.sums.means()
@@ -290,7 +335,3 @@ class Trainer:
     def _on_signal(self, number: int, frame: object) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)  # a second one ends the program at once
-
-    def _stop(self) -> None:
-        self.save_last()
-        raise Interrupted(self.signal)

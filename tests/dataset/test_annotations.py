@@ -1,0 +1,174 @@
+"""Annotations and the labels that follow from them."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dataset.annotations import Annotation, class_names, read_annotations, segment_labels, video_labels
+from utils.errors import InputError
+
+HEADER = "Category&VideoID&Quality&StartTime&EndTime\n"
+LINES = (
+    "Truck&a-_1&good&0&10\n"
+    "Violin, fiddle&b&bad&2&5\n"
+    "Truck&b&good&9&10\n"
+    "Male speech, man speaking (loud)&d&good&0&0\n"
+    "Violin, fiddle&e&good&0&1\n"
+)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write an annotation file."""
+
+    def write(contents):
+        path = tmp_path / "Annotations.txt"
+        path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [LINES, HEADER + LINES, LINES.replace("\n", "\r\n"), LINES.strip(), "\n" + LINES.replace("\n", " \n\n")],
+    ids=["plain", "header", "windows", "no last newline", "blanks"],
+)
+def test_lines_are_read_with_or_without_the_header(written, contents):
+    assert read_annotations(written(contents)) == [
+        Annotation("Truck", "a-_1", "good", 0, 10),
+        Annotation("Violin, fiddle", "b", "bad", 2, 5),
+        Annotation("Truck", "b", "good", 9, 10),
+        Annotation("Male speech, man speaking (loud)", "d", "good", 0, 0),
+        Annotation("Violin, fiddle", "e", "good", 0, 1),
+    ]
+
+
+def test_class_index_is_the_order_of_first_appearance(written):
+    annotations = read_annotations(written(LINES))
+    assert class_names(annotations) == ["Truck", "Violin, fiddle", "Male speech, man speaking (loud)"]
+    assert video_labels(annotations).argmax(axis=1).tolist() == [0, 1, 0, 2, 1]
+    assert class_names(annotations[::-1]) == ["Violin, fiddle", "Male speech, man speaking (loud)", "Truck"]
+
+
+def test_segments_from_start_to_before_end_carry_the_event_and_the_rest_is_background(written):
+    labels = segment_labels(read_annotations(written(LINES)))
+    assert labels.shape == (5, 10, 4)
+    assert labels.dtype == np.float32
+    assert (np.sort(labels, axis=2) == [0, 0, 0, 1]).all()
+    assert labels.argmax(axis=2).tolist() == [
+        [0] * 10,
+        [3, 3, 1, 1, 1, 3, 3, 3, 3, 3],
+        [3] * 9 + [0],
+        [3] * 10,  # start = end
+        [1] + [3] * 9,
+    ]
+
+
+def test_video_is_labelled_with_its_event_however_short_it_is(written):
+    labels = video_labels(read_annotations(written(LINES)))
+    assert labels.dtype == np.float32
+    assert labels.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_times_are_checked_against_the_length_of_a_video_where_it_matters(written):
+    path = written("Truck&a&good&0&10\nTruck&b&good&3&12\n")
+    labels = segment_labels(read_annotations(path, num_segments=12), num_segments=12)
+    assert labels.argmax(axis=2).tolist() == [[0] * 10 + [1] * 2, [1] * 3 + [0] * 9]
+    assert class_names(read_annotations(path)) == ["Truck"]
+    with pytest.raises(InputError, match=r"line 2: the event lasts from 3 to 12 s, expected .* <= 11$"):
+        read_annotations(path, num_segments=11)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Truck&c&good&0",
+        "Truck&c&good&0&10&1",
+        "&c&good&0&10",
+        "Truck, c, good, 0, 10",
+        "Truck&c&good&zero&10",
+        "Truck&c&good&0&",
+        "Truck&c&good&-1&10",
+        "Truck&c&good&0&9.5",
+        "Truck&c&good&0&\N{SUPERSCRIPT TWO}",
+        "Truck&c&good&0&11",
+        "Truck&c&good&7&6",
+        HEADER.strip(),
+    ],
+)
+def test_bad_line_is_named_by_its_number_with_what_was_expected(written, line):
+    path = written(f"Truck&a&good&0&10\n\nViolin&b&good&0&10\n{line}\nTruck&d&good&0&10\n")
+    with pytest.raises(InputError, match="expected") as error:
+        read_annotations(path, num_segments=10)
+    assert str(error.value).startswith(f"{path}, line 4: ")
+    assert "\n" not in str(error.value)
+
+
+def test_first_line_is_left_out_only_if_it_is_the_header(written):
+    path = written("Category&VideoID&Quality&Start&End\n" + LINES)
+    with pytest.raises(InputError, match="line 1: "):
+        read_annotations(path)
+
+
+@pytest.mark.parametrize("contents", ["", "\n \n", HEADER, b"Caf\xe9&a&good&0&10\n"])
+def test_file_without_annotations_or_text_is_refused_by_name(written, contents):
+    path = written(contents)
+    with pytest.raises(InputError) as error:
+        read_annotations(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_missing_file_and_folder_are_refused_by_name(tmp_path):
+    for path in (tmp_path / "nothing.txt", tmp_path):
+        with pytest.raises(InputError) as error:
+            read_annotations(path)
+        assert str(error.value).startswith(f"{path}: ")
+
+
+# The published files, where the environment variable MAGAN_AVE_DATA names a folder that has them.
+
+REAL = os.environ.get("MAGAN_AVE_DATA")
+needs_real_files = pytest.mark.skipif(REAL is None, reason="MAGAN_AVE_DATA names no folder with the files of AVE")
+
+
+def real(name, key=None):
+    path = Path(REAL) / name
+    if key is None:
+        return read_annotations(path)
+    with h5py.File(path) as file:
+        return file[key][()]
+
+
+@needs_real_files
+def test_ave_has_4143_videos_of_28_events():
+    annotations = real("Annotations.txt")
+    names = class_names(annotations)
+    assert (len(annotations), len(names)) == (4143, 28)
+    assert (names[0], names[-1]) == ("Church bell", "Mandolin")
+    assert [row for row, annotation in enumerate(annotations) if annotation.start == annotation.end] == [26]
+
+
+@needs_real_files
+def test_video_labels_of_ave_are_the_published_ones():
+    published = real("mil_labels.h5", "avadataset")
+    assert published.shape == (4143, 29)
+    np.testing.assert_array_equal(video_labels(real("Annotations.txt")), published)
+
+
+@needs_real_files
+def test_orders_of_ave_are_disjoint_and_complete():
+    orders = [real(f"{split}_order.h5", "order") for split in ("train", "val", "test")]
+    assert [len(order) for order in orders] == [3339, 402, 402]
+    assert sorted(np.concatenate(orders)) == list(range(4143))
+
+
+@needs_real_files
+def test_noisy_videos_of_ave_are_background():
+    labels = real("labels_noisy.h5", "avadataset")
+    assert labels.shape == (178, 29)
+    assert (labels.argmax(axis=1) == 28).all()
+    assert (labels.sum(axis=1) == 1).all()
