@@ -35,6 +35,8 @@ class TrainingConfig:
     print_freq: int = 10  # iterations
 
     def __post_init__(self) -> None:
+        if not isinstance(self.lr_milestones, (list, tuple)):
+            raise TypeError(f"lr_milestones is {self.lr_milestones!r}, expected epochs, whole numbers from 1")
         object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
         check_types(self, at_least={"seed": 0, "num_workers": 0})
         for name in ("lr", "lr_factor", "clip_gradient"):
@@ -42,6 +44,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         if not all(type(epoch) is int and epoch > 0 for epoch in self.lr_milestones):
             raise ValueError(f"lr_milestones is {list(self.lr_milestones)}, expected epochs, whole numbers from 1")
+        if self.seed >= 2**44:  # with an epoch's number it makes one of 64 bits
+            raise ValueError(f"seed is {self.seed}, expected less than 2**44")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         if self.select not in ("test", "val"):

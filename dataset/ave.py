@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.annotations import class_names, read_annotations
+from dataset.hdf5 import FAILURES, open_hdf5, read_all
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, find_file, require_files
 from utils.errors import InputError
 
@@ -61,7 +62,7 @@ class FeatureFile:
         try:
             for i, row in enumerate(rows):
                 out[i] = data[row]
-        except OSError as error:
+        except FAILURES as error:
             raise InputError(f"{self.path}: row {row} cannot be read, the file is damaged: {error}") from error
         return out
 
@@ -203,8 +204,8 @@ class AVEFolder:
         if not one_hot.all():
             rows = np.unique(np.nonzero(~one_hot)[0])
             raise InputError(
-                f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), expected a 1 for "
-                "the class and 0 for the others"
+                f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), "
+                "expected a 1 for the class and 0 for the others"
             )
         return labels
 
@@ -217,28 +218,3 @@ class AVEFolder:
         if order.min() < 0 or order.max() >= num_rows:
             raise InputError(f"{path}: row numbers from {order.min()} to {order.max()}, expected 0 to {num_rows - 1}")
         return order
-
-
-def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
-    """The data set ``key`` of an HDF5 file, open for reading.
-
-    Raises:
-        InputError: the file is no HDF5 or has no such data set.
-    """
-    try:
-        file = h5py.File(path, "r")
-        names = sorted(file)
-        data = file[key] if key in names else None
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises depends on where the damage is
-        raise InputError(f"{path}: cannot be read as HDF5, it is damaged or something else: {error}") from error
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: has no data set {key!r}, it has {names}")
-    return data
-
-
-def read_all(data: h5py.Dataset, path: Path) -> np.ndarray:
-    """All values of a small data set."""
-    try:
-        return data[()]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read, the file is damaged: {error}") from error

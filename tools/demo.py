@@ -39,7 +39,7 @@ def run(*command: object, capture: bool = False) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="synthetic data (default: data/demo)")
     parser.add_argument("--runs", type=Path, default=Path("Exps/demo"), help="folder of both runs (default: Exps/demo)")
     args = parser.parse_args()

@@ -15,7 +15,10 @@ from utils.run_folder import log_to_terminal
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.make_data", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="python -m tools.make_data",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there"
@@ -53,6 +56,8 @@ def main() -> None:
         )
 
     annotations = read_annotations(args.annotations, NUM_SEGMENTS) if args.annotations else None
+    if annotations is not None and len(annotations) < 3:
+        raise InputError(f"{args.annotations} has {len(annotations)} videos, expected at least 3: one per split")
     classes = len(class_names(annotations)) if annotations else args.classes
     generator = SyntheticAVE(classes, args.signal, args.map_size, args.seed)
     annotations = annotations or generator.annotations(args.videos)
