@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.dropout import Dropout
+
 
 class MultiHeadAttention(nn.Module):
     """Multi-head attention, batch first, with the parameters and the initialisation of ``nn.MultiheadAttention``.
@@ -37,7 +39,7 @@ class MultiHeadAttention(nn.Module):
     def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Split (n, s, parts * dim) into ``parts`` views (n, heads, s, dim / heads)."""
         split = projected.unflatten(-1, (parts, self.num_heads, -1))  # (n, s, parts, heads, dim / heads)
-        return split.transpose(1, 3).unbind(2)
+        return tuple(part.transpose(1, 2) for part in split.unbind(2))
 
 
 class ResidualAttention(nn.Module):
@@ -46,7 +48,7 @@ class ResidualAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, attention_dropout: float, dropout: float) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(dim, num_heads, attention_dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
@@ -60,8 +62,8 @@ class ResidualFeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(dim, hidden)
         self.contract = nn.Linear(hidden, dim)
-        self.hidden_dropout = nn.Dropout(dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.hidden_dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:

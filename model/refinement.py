@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.attention import MultiHeadAttention
+from model.dropout import Dropout
 
 
 class Refinement(nn.Module):
@@ -14,7 +15,7 @@ class Refinement(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.attention = MultiHeadAttention(dim, num_heads, attention_dropout)
         self.linear = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, scope: str) -> Tensor:
         """Refine (n, s, dim): n segments of s regions, or n videos of s segments.
@@ -27,4 +28,4 @@ class Refinement(nn.Module):
             attended = self.attention(x)
         else:
             attended = self.attention(x.transpose(0, 1)).transpose(0, 1)
-        return self.dropout(F.relu(self.linear(self.norm(x + attended))))
+        return self.dropout(F.relu(self.linear(self.norm(x + attended)), inplace=True))

@@ -4,30 +4,28 @@ from collections import Counter
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from model import MODELS
+from model.dropout import Dropout
+from model.refinement import Refinement
 from tests.reference import seeded
 
 B, T, R = 2, 5, 4
 VISUAL, AUDIO, D = 512, 128, 256
 
 
-class DropoutRecorder(TorchFunctionMode):
-    """Notes every dropout that really runs: where it acts, the shape it acts on, and its rate."""
+class AttentionDropoutRecorder(TorchFunctionMode):
+    """Notes every dropout of attention weights: the shape it acts on, and its rate."""
 
-    def __init__(self):
+    def __init__(self, seen):
         super().__init__()
-        self.seen = Counter()
+        self.seen = seen
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function is F.dropout:
-            x, rate, training = args[0], *(list(args[1:]) or [kwargs.get("p")])[:1], args[2] if len(args) > 2 else None
-            training = kwargs.get("training", True) if training is None else training
-            if training and rate:
-                self.seen["features", tuple(x.shape), rate] += 1
         if function is F.scaled_dot_product_attention and kwargs.get("dropout_p"):
             n, _, s, _ = args[0].shape
             self.seen["attention", (n, s, args[1].shape[2]), kwargs["dropout_p"]] += 1
@@ -35,9 +33,19 @@ class DropoutRecorder(TorchFunctionMode):
 
 
 def record(model):
-    with DropoutRecorder() as recorder:
+    """Every dropout that really changes something in a forward pass: where it acts, on which shape, and its rate."""
+    seen = Counter()
+
+    def note(module, inputs, output):
+        if not torch.equal(inputs[0], output):
+            seen["features", tuple(output.shape), module.p] += 1
+
+    handles = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, nn.Dropout)]
+    with AttentionDropoutRecorder(seen):
         model(torch.rand(B, T, 2, 2, VISUAL), torch.rand(B, T, AUDIO))
-    return recorder.seen
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
@@ -90,8 +98,6 @@ def test_each_rate_of_the_config_is_obeyed(config, rate, count):
 
 def test_dropped_features_are_scaled_up():
     torch.manual_seed(0)
-    from model.refinement import Refinement
-
     refinement = Refinement(128, 4, attention_dropout=0.0, dropout=0.2)
     x = torch.rand(50, 10, 128)
     kept = refinement.eval()(x, "video")
@@ -99,3 +105,35 @@ def test_dropped_features_are_scaled_up():
     survives = dropped != 0
     torch.testing.assert_close(dropped[survives], kept[survives] / 0.8)
     assert survives[kept > 0].float().mean().item() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.9])
+def test_elements_are_dropped_at_the_rate_and_independently_of_their_neighbours(rate, dtype):
+    torch.manual_seed(0)
+    n = 1_000_003  # no multiple of the four elements that share a random number
+    kept = Dropout(rate)(torch.ones(n, dtype=dtype)) != 0
+    deviation = (rate * (1 - rate) / n) ** 0.5
+    assert kept.double().mean().item() == pytest.approx(1 - rate, abs=5 * deviation)
+    for distance in (1, 2, 3, 4):
+        together = (kept[:-distance] & kept[distance:]).double().mean().item()
+        assert together == pytest.approx((1 - rate) ** 2, abs=10 * deviation)
+
+
+def test_dropout_keeps_the_expectation_and_passes_the_gradient_of_what_it_keeps():
+    torch.manual_seed(0)
+    x = torch.full((1000, 1000), 3.0, dtype=torch.float64, requires_grad=True)
+    out = Dropout(0.2)(x)
+    assert out.mean().item() == pytest.approx(3, abs=0.01)
+    assert out.max().item() == pytest.approx(3 / 0.8, rel=1e-4)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out.detach() / 3)
+
+
+def test_dropout_is_repeated_by_the_seed():
+    def draw(seed):
+        torch.manual_seed(seed)
+        return Dropout(0.3)(torch.ones(101))
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
