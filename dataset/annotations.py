@@ -41,7 +41,8 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
             continue
         fields = line.strip().split("&")
         times = fields[-2:]
-        if len(fields) != 5 or not fields[0] or not all(time.isascii() and time.isdigit() for time in times):
+        # Times of ten digits and more are no times, and of thousands of digits not even numbers to int().
+        if len(fields) != 5 or not fields[0] or not all(t.isascii() and t.isdigit() and len(t) < 10 for t in times):
             raise InputError(f"{path}, line {number}: {line[:80]!r}, expected 'event&video id&quality&start&end'")
         start, end = map(int, times)
         if not start <= end <= (num_segments or end):
@@ -78,3 +79,37 @@ def video_labels(annotations: Sequence[Annotation]) -> np.ndarray:
     labels = np.zeros((len(annotations), len(names) + 1), dtype=np.float32)
     labels[np.arange(len(annotations)), [names.index(annotation.event) for annotation in annotations]] = 1
     return labels
+
+
+def noisy_labels(num_videos: int, num_events: int) -> np.ndarray:
+    """One-hot labels (num_videos, num_events + 1), float32, of videos without event: background."""
+    labels = np.zeros((num_videos, num_events + 1), dtype=np.float32)
+    labels[:, -1] = 1
+    return labels
+
+
+def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
+    """The rows (n,) of the videos in a file of some annotation lines, such as ``trainSet.txt``, in its order, int64.
+
+    A line is found by its event and video id, which are unique in AVE; its other fields do not count.
+
+    Raises:
+        InputError: the file cannot be read, or a line has no row, or more than one, or the row of another line.
+    """
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, annotation in enumerate(annotations):
+        rows.setdefault((annotation.event, annotation.video_id), []).append(row)
+    found = []
+    for annotation in read_annotations(subset):
+        name = f"{annotation.event}&{annotation.video_id}"
+        candidates = rows.get((annotation.event, annotation.video_id), [])
+        if len(candidates) != 1:
+            raise InputError(
+                f"{subset}: the annotations have {len(candidates)} lines {name!r}, expected one: "
+                "the two files are of different releases"
+            )
+        found += candidates
+    if len(set(found)) < len(found):
+        row = next(row for row in found if found.count(row) > 1)
+        raise InputError(f"{subset}: has {annotations[row].event}&{annotations[row].video_id} more than once")
+    return np.array(found, dtype=np.int64)

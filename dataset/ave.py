@@ -1,5 +1,6 @@
 """Audio-visual features and labels of an AVE-layout folder, read as they are asked for."""
 
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.annotations import class_names, read_annotations
-from dataset.hdf5 import FAILURES, open_hdf5, read_all
-from dataset.layout import ANNOTATIONS, FEATURES, NOISY, find_file, require_files
+from dataset.hdf5 import FAILURES, open_hdf5, read_all, require_stored
+from dataset.layout import ANNOTATIONS, FEATURES, NOISY, require_files, segment_label_file
 from utils.errors import InputError
 
 
@@ -46,6 +47,7 @@ class FeatureFile:
         self._handle: h5py.Dataset | None = None
         self._process = None
         data = self._open()
+        require_stored(data, path)
         self.shape, self.dtype = data.shape, data.dtype
         if len(self.shape) != ndim or self.shape[-1] != width or 0 in self.shape:
             raise InputError(f"{path}: shape {self.shape}, expected {ndim} axes, none empty, the last one {width} long")
@@ -55,16 +57,24 @@ class FeatureFile:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def read(self, rows: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """The given rows, in the given order, as ``dtype``: (len(rows), ...)."""
+    def read(self, rows: Sequence[int], out: np.ndarray, places: Sequence[int]) -> None:
+        """Read the given rows into ``out[place]`` (any float type) of the place that each has.
+
+        Raises:
+            InputError: a row cannot be read; the message names it.
+        """
         data = self._open()
-        out = np.empty((len(rows), *self.shape[1:]), dtype=dtype)
+        as_stored = None if out.dtype == self.dtype else np.empty(self.shape[1:], self.dtype)
         try:
-            for i, row in enumerate(rows):
-                out[i] = data[row]
+            for row, place in zip(rows, places, strict=True):
+                if as_stored is None:
+                    data.read_direct(out, np.s_[row], np.s_[place])
+                else:  # NumPy converts faster than HDF5
+                    data.read_direct(as_stored, np.s_[row])
+                    with np.errstate(over="ignore"):  # infinite then, which stops training and names the row
+                        out[place] = as_stored
         except FAILURES as error:
             raise InputError(f"{self.path}: row {row} cannot be read, the file is damaged: {error}") from error
-        return out
 
     def _open(self) -> h5py.Dataset:
         if self._handle is None or self._process != os.getpid():
@@ -104,6 +114,14 @@ class AVEDataset(Dataset):
             for files in zip(*self.parts, strict=True)
         )
 
+    def fingerprint(self) -> str:
+        """What tells this set from another one: the rows, their labels, and the shapes and types of the features."""
+        files = [(file.shape, str(file.dtype)) for part in self.parts for file in part]
+        digest = hashlib.sha256(repr(files).encode())
+        for tensor in (self.part_of, self.rows, self.labels):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
     def __getitem__(self, index: int) -> Batch:
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
 
@@ -113,11 +131,10 @@ class AVEDataset(Dataset):
 
     def _read(self, modality: int, index: Tensor) -> Tensor:
         files = [part[modality] for part in self.parts]
-        dtype = self._dtype(files)
-        out = np.empty((len(index), *files[0].shape[1:]), dtype=dtype)
+        out = np.empty((len(index), *files[0].shape[1:]), self._dtype(files))
         for part, file in enumerate(files):
-            chosen = (self.part_of[index] == part).numpy()
-            out[chosen] = file.read(self.rows[index][chosen].tolist(), dtype)
+            places = torch.nonzero(self.part_of[index] == part).flatten()
+            file.read(self.rows[index[places]].tolist(), out, places.tolist())
         return torch.from_numpy(out)
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
@@ -145,16 +162,16 @@ class AVEFolder:
         """A split (``train``, ``val`` or ``test``) with labels per segment."""
         require_files(self.root, (*FEATURES, "right_labels.h5", f"{name}_order.h5"))
         visual, audio = self._features(*FEATURES)
-        labels = self._labels("right_labels.h5", (len(visual), visual.shape[1], self.num_events + 1))
-        return AVEDataset([(visual, audio, labels, self._order(name, len(visual)))], self.wide)
+        labels = read_labels(segment_label_file(self.root), (*visual.shape[:2], self.num_events + 1))
+        return AVEDataset([(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.wide)
 
     def weakly_labelled(self) -> AVEDataset:
         """The weakly-supervised training set, labels per video: the train rows, then the noisy rows."""
         require_files(self.root, (*FEATURES, "mil_labels.h5", "train_order.h5", *NOISY))
         visual, audio = self._features(*FEATURES)
-        labels = self._labels("mil_labels.h5", (len(visual), self.num_events + 1))
+        labels = read_labels(self.root / "mil_labels.h5", (len(visual), self.num_events + 1))
         noisy_visual, noisy_audio = self._features(*NOISY[:2])
-        noisy_labels = self._labels("labels_noisy.h5", (len(noisy_visual), self.num_events + 1))
+        noisy_labels = read_labels(self.root / "labels_noisy.h5", (len(noisy_visual), self.num_events + 1))
         if noisy_visual.shape[1:] != visual.shape[1:]:
             raise InputError(
                 f"{noisy_visual.path}: videos of shape {noisy_visual.shape[1:]}, "
@@ -162,7 +179,7 @@ class AVEFolder:
             )
         return AVEDataset(
             [
-                (visual, audio, labels, self._order("train", len(visual))),
+                (visual, audio, labels, read_order(self.root / "train_order.h5", len(visual))),
                 (noisy_visual, noisy_audio, noisy_labels, np.arange(len(noisy_visual))),
             ],
             self.wide,
@@ -190,31 +207,43 @@ class AVEFolder:
             )
         return visual, audio
 
-    def _labels(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        path = find_file(self.root, name)
-        labels = open_hdf5(path)
-        if labels.shape != shape:
-            width_only = labels.shape[:-1] == shape[:-1]
-            reason = f" ({self.num_events} events of the config and background)" if width_only else ""
-            raise InputError(f"{path}: shape {labels.shape}, expected {shape}{reason}")
-        if labels.dtype.kind not in "fiub":
-            raise InputError(f"{path}: type {labels.dtype}, expected numbers")
-        labels = read_all(labels, path).astype(np.float32)
-        one_hot = np.isin(labels, (0, 1)).all(axis=-1) & (labels.sum(axis=-1) == 1)
-        if not one_hot.all():
-            rows = np.unique(np.nonzero(~one_hot)[0])
-            raise InputError(
-                f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), "
-                "expected a 1 for the class and 0 for the others"
-            )
-        return labels
 
-    def _order(self, split: str, num_rows: int) -> np.ndarray:
-        path = self.root / f"{split}_order.h5"
-        order = open_hdf5(path, key="order")
-        if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
-            raise InputError(f"{path}: shape {order.shape}, type {order.dtype}, expected a list of row numbers")
-        order = read_all(order, path).astype(np.int64)
-        if order.min() < 0 or order.max() >= num_rows:
-            raise InputError(f"{path}: row numbers from {order.min()} to {order.max()}, expected 0 to {num_rows - 1}")
-        return order
+def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """One-hot labels, float32, of the given shape (n, K + 1) or (n, t, K + 1).
+
+    Raises:
+        InputError: they cannot be read, have another shape, or are not one-hot.
+    """
+    labels = open_hdf5(path)
+    if labels.shape != shape:
+        width_only = labels.shape[:-1] == shape[:-1]
+        reason = f" ({shape[-1] - 1} events of the config and background)" if width_only else ""
+        raise InputError(f"{path}: shape {labels.shape}, expected {shape}{reason}")
+    if labels.dtype.kind not in "fiub":
+        raise InputError(f"{path}: type {labels.dtype}, expected numbers")
+    labels = read_all(labels, path).astype(np.float32)
+    one_hot = np.isin(labels, (0, 1)).all(axis=-1) & (labels.sum(axis=-1) == 1)
+    if not one_hot.all():
+        rows = np.unique(np.nonzero(~one_hot)[0])
+        raise InputError(
+            f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), "
+            "expected a 1 for the class and 0 for the others"
+        )
+    return labels
+
+
+def read_order(path: Path, num_rows: int) -> np.ndarray:
+    """The row numbers (n,) of a split, int64, all of them less than ``num_rows``.
+
+    Raises:
+        InputError: they cannot be read, or are no such numbers.
+    """
+    order = open_hdf5(path, key="order")
+    if order.ndim != 1 or order.dtype.kind not in "iu" or not 0 < len(order) <= num_rows:
+        raise InputError(
+            f"{path}: shape {order.shape}, type {order.dtype}, expected a list of row numbers, {num_rows} at most"
+        )
+    order = read_all(order, path).astype(np.int64)
+    if order.min() < 0 or order.max() >= num_rows:
+        raise InputError(f"{path}: row numbers from {order.min()} to {order.max()}, expected 0 to {num_rows - 1}")
+    return order

@@ -7,7 +7,15 @@ from typing import NamedTuple
 from utils.errors import InputError
 
 SPLITS = ("train", "val", "test")
+ANNOTATIONS = "Annotations.txt"
+OLD_LABELS = "labels.h5"
+
 REPOSITORY = "the folder data/ of https://github.com/YapengTian/AVE-ECCV18"
+_REPOSITORY_FILES = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/HEAD/data/"
+
+
+def _drive(file_id: str) -> str:
+    return f"https://drive.google.com/uc?id={file_id}"
 
 
 class DataFile(NamedTuple):
@@ -17,15 +25,11 @@ class DataFile(NamedTuple):
     source: str
 
 
-def _drive(file_id: str) -> str:
-    return f"https://drive.google.com/uc?id={file_id}"
-
-
 FILES = {
     "visual_feature.h5": DataFile("avadataset", _drive("1hQwbhutA3fQturduRnHMyfRqdrRHgmC9")),
     "audio_feature.h5": DataFile("avadataset", _drive("1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS")),
     "right_labels.h5": DataFile(
-        "avadataset", "the AVE data set's labels per segment; labels.h5 of older releases serves too"
+        "avadataset", "python -m tools.make_labels makes it; labels.h5 of older releases serves too"
     ),
     "train_order.h5": DataFile("order", REPOSITORY),
     "val_order.h5": DataFile("order", REPOSITORY),
@@ -35,8 +39,23 @@ FILES = {
     "audio_feature_noisy.h5": DataFile("avadataset", REPOSITORY),
     "labels_noisy.h5": DataFile("avadataset", REPOSITORY),
 }
-OLD_LABELS = "labels.h5"
-ANNOTATIONS = "Annotations.txt"
+# What tools.download gets, by its name in the data folder: all but the labels per segment, which follow from the
+# annotations.
+DOWNLOADS = {
+    name: _REPOSITORY_FILES + name if source == REPOSITORY else source
+    for name, (_, source) in {ANNOTATIONS: (None, REPOSITORY), **FILES}.items()
+    if name != "right_labels.h5"
+}
+# The authors' supervised checkpoint, by its path in the folder of runs.
+PUBLISHED_CHECKPOINT = Path("Supv/Supervised_model.pth.tar")
+PUBLISHED_CHECKPOINT_URL = _drive("1PjJC13edvwz8dTjsZs9MuPtCM8t4bogI")
+
+# The rows of AVE's splits, as the SHA-256 of 8-byte little-endian numbers.
+PUBLISHED_ORDERS = {
+    "train": "c2fa7fd0418ccb8e6fab3320ac84ae8ea021be3c4dac7a1cd37bce7c837de128",
+    "val": "beaf4c615b531350791ad7ea1c89879da8af0845ff41588983de228a681cffc4",
+    "test": "11e263cc08c1118575f907774cd9bff2fabf621b8f84218698d7c2aa2186f442",
+}
 
 FEATURES = ("visual_feature.h5", "audio_feature.h5")
 NOISY = ("visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5")
@@ -69,7 +88,7 @@ def require_files(root: Path, names: Iterable[str]) -> None:
         listing = "\n".join(f"  {name:{width}}  {FILES[name].source}" for name in missing)
         raise InputError(
             f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}:\n{listing}\n"
-            "Put them there, or name another folder with --data_root.\n"
+            "Put them there, as python -m tools.download does, or name another folder with --data_root.\n"
             "To try the program without them, make synthetic data:\n"
             "  python -m tools.make_data --out data/synthetic --videos 280\n"
             "and run it with --data_root data/synthetic."

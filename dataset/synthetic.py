@@ -15,7 +15,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from dataset.annotations import Annotation, class_names, segment_labels, video_labels
+from dataset.annotations import Annotation, class_names, noisy_labels, segment_labels, video_labels
 from dataset.hdf5 import new_hdf5
 from dataset.layout import ANNOTATIONS
 from utils.atomic import atomic_write
@@ -57,8 +57,8 @@ class SyntheticAVE:
         random = self._random(_PROTOTYPES)
         self.visual_prototypes = np.maximum(random.standard_normal((num_events, VISUAL_DIM), np.float32), 0)
         self.audio_prototypes = np.maximum(random.standard_normal((num_events, AUDIO_DIM), np.float32), 0)
-        bias = random.permutation(np.linspace(-0.6, 0.6, num_events, dtype=np.float32))  # > 0: mainly seen
-        self.visual_strength, self.audio_strength = signal * (1 + bias), signal * (1 - bias)
+        self.bias = random.permutation(np.linspace(-0.6, 0.6, num_events, dtype=np.float32))  # > 0: mainly seen
+        self.visual_strength, self.audio_strength = signal * (1 + self.bias), signal * (1 - self.bias)
 
     def annotations(self, num_videos: int) -> list[Annotation]:
         """Annotations for ``num_videos`` videos, the classes in turn; two of five events last the whole video."""
@@ -165,12 +165,10 @@ def write_synthetic_ave(
             for modality, shape in shapes.items():
                 file = create(f"{modality}_feature{suffix}.h5")
                 features[modality + suffix] = file.create_dataset("avadataset", shape, dtype)
-        noisy_labels = np.zeros((num_noisy, len(names) + 1), np.float32)
-        noisy_labels[:, -1] = 1
         for name, labels in {
             "right_labels.h5": segment_labels(annotations, NUM_SEGMENTS),
             "mil_labels.h5": video_labels(annotations),
-            "labels_noisy.h5": noisy_labels,
+            "labels_noisy.h5": noisy_labels(num_noisy, len(names)),
         }.items():
             create(name)["avadataset"] = labels
         for split, rows in generator.splits(num_videos).items():
@@ -179,6 +177,7 @@ def write_synthetic_ave(
         stack.enter_context(atomic_write(out / ANNOTATIONS)).write_text(text, encoding="utf-8")
 
         truth = create("truth.h5")
+        truth["bias"] = generator.bias
         regions = truth.create_dataset("regions", (num_videos, NUM_SEGMENTS, size, size), np.uint8)
         seen, heard = (truth.create_dataset(name, (num_videos, NUM_SEGMENTS), np.int16) for name in ("seen", "heard"))
 

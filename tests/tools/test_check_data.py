@@ -1,0 +1,98 @@
+"""The doctor as its user meets it."""
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import h5py
+import pytest
+
+from tests.conftest import ENVIRONMENT, ROOT
+
+
+def test_sound_folder_is_a_table_and_status_0(run, data_root):
+    result = run("tools.check_data", "--data_root", data_root)
+    lines = result.stdout.splitlines()
+    assert lines[2].split() == ["file", "key", "shape", "type", "size", "values"]
+    assert lines[3].split()[:2] == ["visual_feature.h5", "avadataset"]
+    assert "(60, 10, 2, 2, 512)  float16" in lines[3]
+    assert lines[14:] == ["", "supervised: can run", "weakly: can run"]
+    assert result.stderr == ""
+
+
+def test_full_look_shows_how_far_it_is_beside_the_report(run, data_root):
+    result = run("tools.check_data", "--data_root", data_root, "--full")
+    assert "in all rows" in result.stdout
+    assert "reading visual_feature.h5" not in result.stdout
+    assert "\r" not in result.stderr
+
+
+def test_status_is_0_as_long_as_one_setting_can_run(run, data_root, tmp_path):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    (root / "audio_feature_noisy.h5").unlink()
+    out = run("tools.check_data", "--data_root", root).stdout
+    assert "supervised: can run\nweakly: CANNOT RUN\n" in out
+    assert f"error [weakly]: {root / 'audio_feature_noisy.h5'}: is missing\n  -> " in out
+    (root / "train_order.h5").unlink()
+    out = run("tools.check_data", "--data_root", root, status=1).stdout
+    assert "supervised: CANNOT RUN\nweakly: CANNOT RUN\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data_root", "nowhere"], "nowhere: is no folder, expected one with the files of the AVE layout"),
+        (["--data_root", "README.md"], "README.md: is no folder"),
+        (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["--ful"], "unrecognized arguments: --ful"),
+    ],
+)
+def test_wrong_flags_are_one_sentence_and_status_2(run, data_root, arguments, said):
+    given = arguments if "--data_root" in arguments else ["--data_root", data_root, *arguments]
+    result = run("tools.check_data", *given, status=2)
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_interrupt_ends_a_full_look(tmp_path, data_root):
+    """Of features that take some seconds to read, in a file without contents."""
+    root = shutil.copytree(data_root, tmp_path / "data")
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    shape = h5py.h5s.create_simple((60, 10, 20, 20, 512))
+    with h5py.File(root / "visual_feature.h5", "w") as file:
+        h5py.h5d.create(file.id, b"avadataset", h5py.h5t.NATIVE_DOUBLE, shape, properties)
+    command = [sys.executable, "-m", "tools.check_data", "--data_root", str(root), "--full"]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert line.startswith("reading visual_feature.h5 [")
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("script", "setting"), [("supv_main.py", "supervised"), ("weakly_main.py", "weakly")])
+def test_entry_scripts_refuse_to_train_on_what_the_doctor_finds(
+    run, data_root, small_config, tmp_path, script, setting
+):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    for name in ("val_order.h5", "right_labels.h5"):
+        with h5py.File(root / name, "r+") as file:
+            if name == "val_order.h5":
+                file["order"][0] = file["order"][1]
+            else:
+                file["avadataset"][0] = file["avadataset"][1]
+    result = run(
+        script,
+        *("--gpu", "cpu", "--data_root", root, "--config", small_config(setting)),
+        *("--snapshot_pref", tmp_path / "run"),
+        status=2,
+    )
+    assert f"{root / 'val_order.h5'}: names 1 rows more than once" in result.stderr
+    assert f"{root / 'right_labels.h5'}: disagrees with the annotations in 1 of 60 rows (0)" in result.stderr
+    assert f"python -m tools.check_data --data_root {root}" in result.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,188 @@
+"""Label and order files follow from the data set's own text files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dataset.annotations import read_annotations
+from tests.conftest import ENVIRONMENT, ROOT
+from tools.make_labels import main
+from utils.errors import InputError
+
+HEADER = "Category&VideoID&Quality&StartTime&EndTime\n"
+LINES = ("Truck&a&good&0&10\n", "Violin, fiddle&b&bad&2&5\n", "Truck&b&good&9&10\n", "Bark&d&good&0&0\n")
+LABELS = ["labels_noisy.h5", "mil_labels.h5", "right_labels.h5"]
+
+
+def read(path):
+    with h5py.File(path) as file:
+        (key,) = file
+        assert key == ("order" if "order" in path.name else "avadataset")
+        return file[key][()]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    path = tmp_path / "Annotations.txt"
+    path.write_text("".join(LINES))
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("header", ["", HEADER])
+def test_labels_are_written_with_or_without_header_line(run, annotations, tmp_path, header):
+    annotations.write_text(header + "".join(LINES))
+    out = tmp_path / "new" / "data"
+    said = run("tools.make_labels", "--annotations", annotations, "--out", out)
+    assert names(out) == LABELS
+    segments, videos, noisy = (read(out / f"{name}.h5") for name in ("right_labels", "mil_labels", "labels_noisy"))
+    assert {values.dtype for values in (segments, videos, noisy)} == {np.dtype("f4")}
+    assert segments.argmax(axis=2).tolist() == [
+        [0] * 10,
+        [3, 3, 1, 1, 1, 3, 3, 3, 3, 3],
+        [3] * 9 + [0],
+        [3] * 10,
+    ]
+    assert videos.argmax(axis=1).tolist() == [0, 1, 0, 2]
+    assert noisy.shape == (178, 4)
+    assert noisy.argmax(axis=1).tolist() == [3] * 178
+    assert all((values.sum(axis=-1) == 1).all() for values in (segments, videos, noisy))
+    assert said.stdout == ""
+
+
+def test_orders_are_the_rows_of_the_sets_in_their_order(run, annotations, tmp_path):
+    """A video that occurs under two events is told by its event."""
+    sets = {"train": LINES[2] + LINES[0], "val": HEADER + LINES[3], "test": LINES[1].replace("2&5", "0&9")}
+    given = []
+    for split, text in sets.items():
+        (tmp_path / f"{split}Set.txt").write_text(text)
+        given += [f"--{split}_set", tmp_path / f"{split}Set.txt"]
+    out = tmp_path / "data"
+    run("tools.make_labels", "--annotations", annotations, "--out", out, *given, "--noisy", 7)
+    orders = [read(out / f"{split}_order.h5") for split in sets]
+    assert [order.tolist() for order in orders] == [[2, 0], [3], [1]]
+    assert {order.dtype for order in orders} == {np.dtype("i8")}
+    assert read(out / "labels_noisy.h5").shape == (7, 4)
+
+
+def test_noisy_labels_are_as_many_as_the_noisy_features_in_the_folder(run, annotations, tmp_path):
+    with h5py.File(tmp_path / "audio_feature_noisy.h5", "w") as file:
+        file["avadataset"] = np.zeros((5, 10, 128))
+    run("tools.make_labels", "--annotations", annotations, "--out", tmp_path)
+    assert read(tmp_path / "labels_noisy.h5").shape == (5, 4)
+
+
+def test_files_are_replaced_only_on_request(run, annotations, tmp_path):
+    out = tmp_path / "data"
+    out.mkdir()
+    (out / "mil_labels.h5").write_text("mine")
+    result = run("tools.make_labels", "--annotations", annotations, "--out", out, status=2)
+    assert f"{out} already holds mil_labels.h5" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert names(out) == ["mil_labels.h5"]
+    assert (out / "mil_labels.h5").read_text() == "mine"
+    run("tools.make_labels", "--annotations", annotations, "--out", out, "--overwrite")
+    assert read(out / "mil_labels.h5").shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Bark&a&good&0&10\n", "the annotations have 0 lines 'Bark&a', expected one"),
+        (LINES[0] + LINES[1] + LINES[0], "has Truck&a more than once"),
+        ("Truck, a\n", "line 1"),
+        ("", "has no annotations"),
+        (None, "cannot be read as text"),
+    ],
+)
+def test_set_that_does_not_fit_is_refused_and_nothing_written(monkeypatch, annotations, tmp_path, text, said):
+    path, out = tmp_path / "trainSet.txt", tmp_path / "data"
+    if text is not None:
+        path.write_text(text)
+    given = ["--annotations", annotations, "--out", out, "--train_set", path]
+    monkeypatch.setattr(sys, "argv", ["make_labels", *map(str, given)])
+    with pytest.raises(InputError) as error:
+        main()
+    assert str(error.value).startswith(str(path))
+    assert said in str(error.value)
+    assert not out.exists()
+
+
+def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):
+    (tmp_path / "one").write_text(LINES[0] + LINES[1])
+    (tmp_path / "other").write_text(LINES[1])
+    given = ("--train_set", tmp_path / "one", "--test_set", tmp_path / "other")
+    result = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data", *given, status=2)
+    assert "share 1 videos, expected none: Violin, fiddle&b is one" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required: --annotations, --out"),
+        (["--annotations", "FILE", "--out", "data", "--noisy", 0], "--noisy is 0, expected 1 or more"),
+        (["--annotations", "FILE", "--out", "/dev/null/data"], "/dev/null/data: cannot be written"),
+        (["--annot", "FILE", "--out", "data"], "--annotations"),
+    ],
+)
+def test_wrong_flags_are_one_sentence_and_status_2(run, annotations, arguments, said):
+    given = [annotations if argument == "FILE" else argument for argument in arguments]
+    assert said in run("tools.make_labels", *given, status=2).stderr
+
+
+def test_full_disk_leaves_no_file(annotations, tmp_path):
+    """Half of the files would fit."""
+    program = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+        "runpy.run_module('tools.make_labels', run_name='__main__')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, "--annotations", annotations, "--out", tmp_path / "data"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith(f"error: {tmp_path / 'data'}")
+    assert "Traceback" not in result.stderr
+    assert names(tmp_path / "data") == []
+
+
+# The published files, where the environment variable MAGAN_AVE_DATA names a folder that has them.
+
+REAL = os.environ.get("MAGAN_AVE_DATA")
+needs_real_files = pytest.mark.skipif(REAL is None, reason="MAGAN_AVE_DATA names no folder with the files of AVE")
+
+
+@needs_real_files
+@pytest.mark.parametrize("header", ["", HEADER])
+def test_files_of_ave_are_the_published_ones(run, tmp_path, header):
+    """Exactly: values, shape, type and key. The sets are those that the published orders stand for."""
+    real = Path(REAL)
+    lines = [line + "\n" for line in (real / "Annotations.txt").read_text().splitlines() if line + "\n" != HEADER]
+    (tmp_path / "Annotations.txt").write_text(header + "".join(lines))
+    given = []
+    for split in ("train", "val", "test"):
+        rows = read(real / f"{split}_order.h5")
+        (tmp_path / f"{split}Set.txt").write_text("".join(lines[row] for row in rows))
+        given += [f"--{split}_set", tmp_path / f"{split}Set.txt"]
+    out = tmp_path / "data"
+    run("tools.make_labels", "--annotations", tmp_path / "Annotations.txt", "--out", out, *given)
+    for name in ("mil_labels", "labels_noisy", "train_order", "val_order", "test_order"):
+        made, published = read(out / f"{name}.h5"), read(real / f"{name}.h5")
+        assert made.dtype == published.dtype
+        np.testing.assert_array_equal(made, published)
+
+    segments, annotations = read(out / "right_labels.h5"), read_annotations(real / "Annotations.txt")
+    assert segments.shape == (4143, 10, 29)
+    assert segments[..., :-1].sum() == sum(annotation.end - annotation.start for annotation in annotations)
+    np.testing.assert_array_equal(segments.any(axis=1)[:, :-1].sum(axis=1), [float(row != 26) for row in range(4143)])

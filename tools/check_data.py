@@ -1,0 +1,85 @@
+"""Look at a data folder: which files are there, whole and of one release, which setting can run, and what to mend.
+
+A quick look reads the small files, and some rows of the large ones; --full reads every value. Exits with 0 if at
+least one setting can run, with 1 if none can.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from configs import load_config
+from configs.options import ROOT
+from dataset.checks import check_folder
+from dataset.report import ERROR, NOTE, WARNING, FileLine, Report
+from utils.command import run_command
+from utils.errors import InputError
+from utils.progress import Progress
+from utils.run_folder import log_to_terminal
+
+
+def text(report: Report) -> str:
+    """The report for people: a table of the files, what can run, and every finding with its cure."""
+    header = FileLine(*FileLine._fields)
+    widths = [max(map(len, column)) for column in zip(header, *report.lines, strict=True)]
+    lines = [f"{report.root}:", ""]
+    for row in (header, *report.lines):
+        lines.append("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines.append("")
+    for setting in report.settings:
+        lines.append(f"{setting}: {'can run' if report.can_run(setting) else 'CANNOT RUN'}")
+    for level in (ERROR, WARNING, NOTE):
+        for finding in report.of(level):
+            keeps = f" [{', '.join(finding.settings)}]" if level == ERROR else ""
+            lines += ["", f"{level}{keeps}: {finding.sentence}"]
+            lines += [f"  -> {finding.cure}"] if finding.cure else []
+    return "\n".join(lines)
+
+
+def check(root: Path, config: Path, full: bool) -> int:
+    """Look at a folder, print the report, and give the status to exit with.
+
+    Raises:
+        InputError: there is no such folder, or the config cannot be used.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: is no folder, expected one with the files of the AVE layout")
+
+    def progress(name: str, parts: Sequence[slice]) -> Iterable[slice]:
+        return (
+            Progress(f"reading {name}", print_freq=len(parts) // 10 + 1).track(parts, total=len(parts))
+            if full
+            else parts
+        )
+
+    report = check_folder(root, load_config(config).model, full=full, progress=progress)
+    print(text(report))
+    return 0 if any(map(report.can_run, report.settings)) else 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check_data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data_root", type=Path, default=Path("./data"), metavar="DIR", help="the folder (default: ./data)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=ROOT / "configs/main.json",
+        metavar="FILE",
+        help="says how many events there are and how wide features are (default: configs/main.json)",
+    )
+    parser.add_argument("--full", action="store_true", help="read every value of the features")
+    args = parser.parse_args()
+    log_to_terminal()
+    sys.exit(check(args.data_root, args.config, args.full))
+
+
+if __name__ == "__main__":
+    run_command(main)
