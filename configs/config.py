@@ -1,9 +1,11 @@
 """The hyperparameters of a run: the network's and the training's, as ``main.json`` and ``weak.json`` hold them."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from reprlib import repr as shown  # a value of any size in a few words
 
 from model.config import MAGANConfig, check_types
 from utils.errors import InputError
@@ -36,20 +38,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.lr_milestones, (list, tuple)):
-            raise TypeError(f"lr_milestones is {self.lr_milestones!r}, expected epochs, whole numbers from 1")
+            raise TypeError(f"lr_milestones is {shown(self.lr_milestones)}, expected epochs, whole numbers from 1")
         object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
-        check_types(self, at_least={"seed": 0, "num_workers": 0})
+        # With an epoch's number, a seed makes one of 64 bits.
+        check_types(self, at_least={"seed": 0, "num_workers": 0}, at_most={"seed": 2**44 - 1, "num_workers": 256})
         for name in ("lr", "lr_factor", "clip_gradient"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+            if not 0 < getattr(self, name) <= sys.float_info.max:
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected more than 0")
         if not all(type(epoch) is int and epoch > 0 for epoch in self.lr_milestones):
-            raise ValueError(f"lr_milestones is {list(self.lr_milestones)}, expected epochs, whole numbers from 1")
-        if self.seed >= 2**44:  # with an epoch's number it makes one of 64 bits
-            raise ValueError(f"seed is {self.seed}, expected less than 2**44")
+            raise ValueError(
+                f"lr_milestones is {shown(list(self.lr_milestones))}, expected epochs, whole numbers from 1"
+            )
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision is {shown(self.precision)}, expected one of {', '.join(PRECISIONS)}")
         if self.select not in ("test", "val"):
-            raise ValueError(f"select is {self.select!r}, expected test or val")
+            raise ValueError(f"select is {shown(self.select)}, expected test or val")
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ def parse_config(contents: object, source: str) -> Config:
 
 def _check_keys(found: object, expected: Mapping | list, source: str, where: str) -> None:
     if not isinstance(found, dict):
-        raise InputError(f"{source}: {where} is {str(found)[:80]!r}, expected an object with {', '.join(expected)}")
+        raise InputError(f"{source}: {where} is {shown(found)}, expected an object with {', '.join(expected)}")
     for key in found:
         if key not in expected:
-            raise InputError(f"{source}: unknown key {key!r} in {where}, expected {', '.join(expected)}")
+            raise InputError(f"{source}: unknown key {shown(key)} in {where}, expected {', '.join(expected)}")
     if missing := [key for key in expected if key not in found]:
         raise InputError(f"{source}: {where} lacks {', '.join(missing)}")

@@ -1,6 +1,7 @@
 """The command line of the entry scripts."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,19 +28,23 @@ class Options:
     resume: Path | None  # a checkpoint; Path("auto") is last.pth.tar of the run's folder, if it is there
     evaluate: bool
     split: str
+    predictions: Path | None  # where --evaluate writes what it says of every segment
     save_seconds: float
     overwrite: bool
     features: str
     compile: bool
 
 
-def parse_options(description: str, default_config: str, snapshot_pref: str) -> Options:
+def parse_options(
+    description: str, default_config: str, snapshot_pref: str, arguments: Sequence[str] | None = None
+) -> Options:
     """Parse the command line of an entry script.
 
     Args:
         description: what the script is for.
         default_config: the setting's config file, relative to the repository.
         snapshot_pref: the folder of a run that is given no other.
+        arguments: the command line; None takes that of the process.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     add = parser.add_argument
@@ -69,6 +74,12 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
     )
     add("--evaluate", action="store_true", help="score the checkpoint of --resume and stop")
     add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
+    add(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="with --evaluate, write truth, prediction and probabilities of every segment as CSV",
+    )
 
     add(
         "--save_seconds",
@@ -87,7 +98,7 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
     add(
         "--compile",
         action="store_true",
-        help="fuse small steps with torch.compile; starting takes longer",
+        help="fuse small steps on a GPU with torch.compile; starting takes longer",
     )
     add("--overwrite", action="store_true", help="replace the run that the folder holds")
 
@@ -105,9 +116,13 @@ def parse_options(description: str, default_config: str, snapshot_pref: str) -> 
     override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
     override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
 
-    given = vars(parser.parse_args())
+    given = vars(parser.parse_args(arguments))
     if given["evaluate"] and given["resume"] in (None, AUTO):
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
+    if given["predictions"] and not given["evaluate"]:
+        parser.error("--predictions is written by --evaluate: give both, or neither")
+    if not given["save_seconds"] >= 0:  # nor nan
+        parser.error(f"--save_seconds is {given['save_seconds']}, expected 0 or more")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
     overrides = {name: value for name, value in given.items() if value is not None}
     return Options(

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from reprlib import repr as shown  # a value of any size in a few words
 from types import MappingProxyType
 
 SCOPES = ("video", "batch")
+LARGEST = 2**31 - 1  # whole number
 
 
 @dataclass(frozen=True)
@@ -39,29 +41,38 @@ class MAGANConfig:
         check_types(self)
         for name in (field.name for field in fields(self) if field.name.endswith("dropout")):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0 and less than 1")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected at least 0 and less than 1")
         for name in ("visual_dim", "audio_dim", "d_model"):
             if getattr(self, name) % self.num_heads:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, expected a multiple of num_heads ({self.num_heads})"
                 )
         if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}, expected 0 to 1")
+            raise ValueError(f"alpha is {shown(self.alpha)}, expected 0 to 1")
         if not 0 < self.event_threshold < 1:
-            raise ValueError(f"event_threshold is {self.event_threshold}, expected more than 0 and less than 1")
+            raise ValueError(f"event_threshold is {shown(self.event_threshold)}, expected more than 0 and less than 1")
         if self.scope not in SCOPES:
-            raise ValueError(f"scope is {self.scope!r}, expected one of {', '.join(SCOPES)}")
+            raise ValueError(f"scope is {shown(self.scope)}, expected one of {', '.join(SCOPES)}")
 
 
-def check_types(config: object, at_least: Mapping[str, int] = MappingProxyType({})) -> None:
-    """Check the numbers of a config dataclass by their declared types; whole ones are 1 or more, or ``at_least``."""
+def check_types(
+    config: object,
+    at_least: Mapping[str, int] = MappingProxyType({}),
+    at_most: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Check the numbers of a config dataclass by their declared types.
+
+    Whole ones are 1 or more, or ``at_least``, and fit into 32 bits, or are ``at_most``.
+    """
     for field in fields(config):
         value = getattr(config, field.name)
         if field.type is int:
-            lowest = at_least.get(field.name, 1)
+            lowest, highest = at_least.get(field.name, 1), at_most.get(field.name, LARGEST)
             if type(value) is not int:
-                raise TypeError(f"{field.name} is {value!r}, expected a whole number")
+                raise TypeError(f"{field.name} is {shown(value)}, expected a whole number")
             if value < lowest:
-                raise ValueError(f"{field.name} is {value}, expected {lowest} or more")
+                raise ValueError(f"{field.name} is {shown(value)}, expected {lowest} or more")
+            if value > highest:
+                raise ValueError(f"{field.name} is {shown(value)}, expected {highest} or less")
         elif field.type is float and type(value) not in (int, float):
-            raise TypeError(f"{field.name} is {value!r}, expected a number")
+            raise TypeError(f"{field.name} is {shown(value)}, expected a number")

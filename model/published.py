@@ -118,8 +118,8 @@ def is_published(contents: object) -> bool:
     """Whether a loaded file is the authors': tensors only, under their prefix and with a layer of theirs."""
     return (
         isinstance(contents, Mapping)
-        and any(str(key).startswith(f"{PREFIX}visual_spatial_channel_att.") for key in contents)
-        and all(isinstance(value, Tensor) for value in contents.values())
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items())
+        and any(key.startswith(f"{PREFIX}visual_spatial_channel_att.") for key in contents)
     )
 
 

@@ -7,7 +7,9 @@ changed bit is noticed while ``torch.load`` reads the file as any other.
 import hashlib
 import io
 import pickle
+import stat
 import struct
+import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,17 @@ _COMMENT_SIZE = len(_COMMENT) + 64
 # A zip file ends with the length of its comment, two bytes, and the comment: what is neither is hashed.
 _TRAILER_SIZE = 2 + _COMMENT_SIZE
 NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
+# What a file that torch.save has written begins with: an archive, or in versions before 1.6 a pickle.
+_ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80\x02"
+_CONTENTS = {
+    "version": int,
+    "setting": str,
+    "config": dict,
+    "class_names": list,
+    "scores": dict,
+    "weights": dict,
+    "training": dict,
+}
 
 
 @dataclass
@@ -54,13 +67,16 @@ class Checkpoint:
         """Put the weights into ``model``.
 
         Raises:
-            InputError: they do not fit; every parameter that does not is listed.
+            InputError: they do not fit, and every parameter that does not is listed, or they are not finite.
         """
         try:
             weights = from_published(self.weights, model) if self.published else self.weights
             model.load_state_dict(weights)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{self.path}: the weights do not fit the network of the config: {error}") from error
+        for name, weight in model.state_dict().items():
+            if not weight.isfinite().all():
+                raise InputError(f"{self.path}: is damaged: the weights {name} are not all finite")
 
 
 def checkpoint_contents(
@@ -132,11 +148,13 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
     Raises:
         InputError: it is missing, damaged, no checkpoint, holds code, or was made in the other setting.
     """
+    data = _read(path)
+    ours = data[-_TRAILER_SIZE:].startswith(_trailer(b""))
+    if ours and data[-_TRAILER_SIZE:] != _trailer(_digest(data[:-_TRAILER_SIZE])):
+        raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
+        if data.startswith(_ARCHIVE):
+            _check_archive(data)
         contents = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -147,9 +165,12 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         raise InputError(f"{path}: is damaged or no checkpoint: {reason}") from error
 
     if is_published(contents):
+        _check_weights(path, contents)
         checkpoint = Checkpoint(path, published_setting(contents), contents)
     elif isinstance(contents, dict) and contents.get("format") == FORMAT:
-        checkpoint = _read_ours(path, data, contents)
+        if not ours:
+            raise InputError(f"{path}: is damaged, its checksum is gone: copy it again")
+        checkpoint = _read_ours(path, contents)
     else:
         raise InputError(f"{path}: is neither a checkpoint of this program nor one that the authors published")
     if setting not in (None, checkpoint.setting):
@@ -160,20 +181,70 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
     return checkpoint
 
 
-def _read_ours(path: Path, data: bytes, contents: dict) -> Checkpoint:
-    if data[-_TRAILER_SIZE:] != _trailer(_digest(data[:-_TRAILER_SIZE])):
-        raise InputError(f"{path}: is damaged, its checksum does not agree with its contents")
-    if contents["version"] != VERSION:
-        raise InputError(f"{path}: has format version {contents['version']}, this program reads version {VERSION}")
-    return Checkpoint(
-        path,
-        contents["setting"],
-        contents["weights"],
-        parse_config(contents["config"], f"{path}, its config"),
-        contents["class_names"],
-        contents["scores"],
-        contents.get("training", {}),
-    )
+def _read(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: is no file, expected a checkpoint")
+        with open(path, "rb") as file:
+            begin = file.read(len(_ARCHIVE))
+            if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of something else are read
+                raise InputError(f"{path}: is damaged or no checkpoint: it does not begin like one")
+            return begin + file.read()
+    except (OSError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is too large'}") from error
+
+
+def _check_archive(data: bytes) -> None:
+    """See that an archive holds no more than its size, and what torch.save has put there; torch.load does not ask."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("its archive is compressed")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} in it is wrong, copy it again")
+
+
+def _read_ours(path: Path, contents: dict) -> Checkpoint:
+    version = contents.get("version")
+    if isinstance(version, int) and version != VERSION:
+        raise InputError(f"{path}: has format version {version}, this program reads version {VERSION}")
+    contents = {"training": {}, **contents}  # best.pth.tar has none
+    for name, kind in _CONTENTS.items():
+        if not isinstance(contents.get(name), kind):
+            raise InputError(f"{path}: was not written by this program: its {name} is no {kind.__name__}")
+    weights, names = contents["weights"], contents["class_names"]
+    _check_weights(path, weights)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: was not written by this program: its class_names are not names")
+    if contents["setting"] not in NAMES:
+        raise InputError(f"{path}: its setting is {contents['setting'][:80]!r}, expected one of {', '.join(NAMES)}")
+    config = parse_config(contents["config"], f"{path}, its config")
+    return Checkpoint(path, contents["setting"], weights, config, names, contents["scores"], contents["training"])
+
+
+def _check_weights(path: Path, weights: dict) -> None:
+    for name, weight in weights.items():
+        if not (
+            isinstance(name, str)
+            and isinstance(weight, Tensor)
+            and (weight.layout, weight.device.type) == (torch.strided, "cpu")
+            and weight.is_floating_point()
+        ):
+            raise InputError(f"{path}: {str(name)[:80]!r} in it is no tensor of floating-point numbers, as weights are")
+
+
+def fits(found: object, own: object) -> bool:
+    """Whether ``found`` is built as ``own`` is: the same names and types, and tensors of the same shapes and types."""
+    if isinstance(own, Tensor):
+        return isinstance(found, Tensor) and all(
+            getattr(found, name) == getattr(own, name) for name in ("shape", "dtype", "layout")
+        )
+    if type(found) is not type(own):
+        return False
+    if isinstance(own, dict):
+        return found.keys() == own.keys() and all(fits(found[name], own[name]) for name in own)
+    if isinstance(own, (list, tuple)):
+        return len(found) == len(own) and all(map(fits, found, own))
+    return True
 
 
 def _digest(data: bytes) -> bytes:

@@ -20,6 +20,13 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(_fail(f"error: {error}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted", 128 + signal.SIGINT))
+    except BrokenPipeError:  # whoever read the output has what they wanted
+        sys.stdout = None  # or Python complains on flushing it
+        sys.exit(0)
+    except OSError as error:  # the system's reason, and the file, where nobody who knew more has said so
+        sys.exit(_fail(f"error: {error}", 2))
+    except MemoryError as error:
+        sys.exit(_fail(f"error: the memory is too small for this: {error}", 2))
 
 
 def _fail(message: str, status: int) -> int:

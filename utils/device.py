@@ -1,7 +1,8 @@
 """The device and the arithmetic of a run."""
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -30,6 +31,24 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     if int(gpu) >= torch.cuda.device_count():
         raise InputError(f"--gpu is {gpu}, expected less than {torch.cuda.device_count()}, the number of CUDA devices")
     return torch.device("cuda", int(gpu))
+
+
+# What CUDA, cuBLAS and PyTorch's allocators say when memory is short; not all of them raise a type of its own.
+_SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+
+
+@contextmanager
+def reported_shortage(device: torch.device, remedy: str) -> Iterator[None]:
+    """Turn a lack of memory into an ``InputError`` that ends with what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(
+            said in str(error) for said in _SHORTAGES
+        ):
+            raise
+        place = "the GPU's memory" if device.type == "cuda" else "the memory"
+        raise InputError(f"{place} is too small: {remedy}") from error
 
 
 def parameter_dtype(precision: str) -> torch.dtype:

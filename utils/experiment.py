@@ -5,28 +5,35 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 
-from configs import Config, Options, load_config
+from configs import Config, Options, load_config, parse_options
 from configs.options import AUTO
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
-from dataset.feeds import Feed, choose_feed, make_feed
+from dataset.checks import require_sound_data
+from dataset.feeds import Feed, choose_feed, gigabytes, make_feed
 from dataset.layout import TRAINING_FILES, require_files
+from model import MODELS
 from model.magan import MAGAN
+from model.prediction import CONFIGS
 from utils.checkpoint import Checkpoint, load_checkpoint
-from utils.device import choose_device, parameter_dtype
+from utils.device import choose_device, parameter_dtype, reported_shortage
 from utils.distributed import Ranks
 from utils.errors import InputError
-from utils.evaluation import evaluate, result_line
+from utils.evaluation import Evaluation, Mismatched, evaluate, result_line
+from utils.memory import keep_freed_memory
+from utils.predictions import require_folder, write_predictions
 from utils.progress import Progress
 from utils.run_folder import RunFolder, log_to_terminal
-from utils.training import Feeds, Interrupted, State, Trainer
+from utils.training import Feeds, Interrupted, State, Trainer, surroundings
 
 log = logging.getLogger(__name__)
 
 # How the published checkpoint was trained and scored, whatever the config says.
 AS_PUBLISHED = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
+NOUNS = {"visual": "picture", "audio": "sound"}
 # What may change when a run is continued: nothing that its figures depend on.
 CHANGEABLE = {"n_epoch", "num_workers", "print_freq"}
 
@@ -58,6 +65,11 @@ class Experiment:
         resume = self._checkpoint_to_resume()
         self.checkpoint = load_checkpoint(resume, model_class.setting) if resume else None
         self.continues = self.checkpoint is not None and bool(self.checkpoint.training) and not options.evaluate
+        if options.resume == AUTO and self.checkpoint and not self.continues:
+            raise InputError(
+                f"{resume} holds weights alone, no run to continue: to start a new run from them, give "
+                f"--resume {resume} and another --snapshot_pref"
+            )
         if self.continues:
             self.run_folder = self._own_folder(resume)
         self.config = resolve_config(options, self.checkpoint, self.continues)
@@ -67,10 +79,14 @@ class Experiment:
                 "use one process, or scope video"
             )
         self.device = choose_device(options.gpu, self.ranks)
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
+        require_room(model_class, self.config)
         torch.manual_seed(self.config.training.seed)
         self.model = model_class(self.config.model)
-        self.model.to(self.device, parameter_dtype(self.config.training.precision))
+        with reported_shortage(self.device, "end what else uses it, or name another device with --gpu"):
+            self.model.to(self.device, parameter_dtype(self.config.training.precision))
         if self.checkpoint:
             self.checkpoint.load_into(self.model)
         if not self.ranks.main:  # all ranks have the same weights; dropout is each one's own
@@ -82,9 +98,30 @@ class Experiment:
 
     def evaluate(self) -> None:
         """Score the checkpoint on a split; the accuracy is the last line on standard output."""
+        predictions = self.options.predictions
+        if predictions:
+            require_folder(predictions)
+        result = self.score(detailed=predictions is not None)
+        log.info("always answering background: %.4f%%", result.background)
+        if self.ranks.main:
+            print(result_line(result.accuracy))
+            if predictions:
+                write_predictions(predictions, result, self.folder, self.options.split)
+                log.info("predictions: %s", predictions)
+
+    def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation:
+        """What the checkpoint says of the split.
+
+        Args:
+            detailed: whether probabilities, gates and attention are kept, too.
+            mismatched: the modality, ``visual`` or ``audio``, that each video shall have from another one.
+        """
         split, model, training = self.options.split, self.config.model, self.config.training
         dataset = self.folder.split(split)
+        self._check_length(dataset)
         feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once, when it is needed
+        if mismatched:
+            feed = Mismatched(feed, mismatched)
         names = self.folder.class_names()
         if self.checkpoint.class_names not in (None, names):
             log.warning("warning: the checkpoint was trained for other events than %s names", self.folder.root)
@@ -97,26 +134,34 @@ class Experiment:
             training.precision,
             training.test_batch_size,
         )
-        progress = Progress(f"evaluating {split}", training.print_freq)
-        with self.ranks.connected(self.device):
-            result = evaluate(self.model, feed, self.device, training.precision, progress, self.ranks)
-        log.info("always answering background: %.4f%%", result.background)
-        if self.ranks.main:
-            print(result_line(result.accuracy))
+        exchanged = f", {NOUNS[mismatched]} of another video" if mismatched else ""
+        progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
+        shortage = reported_shortage(self.device, f"give a --test_batch_size smaller than {training.test_batch_size}")
+        with shortage, self.ranks.connected(self.device):
+            return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed)
 
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from where a run was left."""
         training = self.config.training
         require_files(self.folder.root, TRAINING_FILES[self.model.setting])
+        for warning in require_sound_data(self.folder.root, self.config.model, self.model.setting):
+            log.warning("warning: %s", warning)
         datasets = (self.training_set(self.folder), self.folder.split("val"), self.folder.split("test"))
+        self._check_length(datasets[0])
         class_names = self.folder.class_names()
+        if self.continues:
+            self._check_surroundings(surroundings(datasets, self.ranks, self.options.compile))
         where = choose_feed(self.options.features, datasets, self.device, self.ranks.count_here)
         run = self._open_run() if self.ranks.main else None
         try:
             batch_sizes = (training.batch_size, training.test_batch_size, training.test_batch_size)
             seeds = (training.seed, None, None)
-            feeds = Feeds(*(self._feed(where, *each) for each in zip(datasets, batch_sizes, seeds, strict=True)))
-            with self.ranks.connected(self.device):
+            shortage = reported_shortage(
+                self.device,
+                f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16",
+            )
+            with shortage, self.ranks.connected(self.device):
+                feeds = Feeds(*(self._feed(where, *each) for each in zip(datasets, batch_sizes, seeds, strict=True)))
                 trainer = Trainer(
                     self.model,
                     self.config,
@@ -142,11 +187,6 @@ class Experiment:
             name = signal.Signals(stop.number).name
             log.info("%s: stopped and saved; continue with --resume %s", name, self.run_folder.last)
             raise SystemExit(128 + stop.number) from None
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"the GPU's memory is too small for batches of {training.batch_size}: "
-                "give a smaller --b, --features ram or stream, or --precision bf16"
-            ) from error
         except InputError as error:
             log.debug("error: %s", error)  # to the run's log; the terminal has it from the command
             raise
@@ -167,10 +207,35 @@ class Experiment:
             )
         return RunFolder(last.parent)
 
+    def _check_length(self, dataset: AVEDataset) -> None:
+        visual, _ = dataset.parts[0]
+        least = self.config.model.top_segments
+        if visual.shape[1] < least:
+            raise InputError(
+                f"{visual.path} has videos of {visual.shape[1]} segments, expected at least {least} (top_segments of "
+                "the config)"
+            )
+
+    def _check_surroundings(self, now: dict) -> None:
+        """See that the run to continue finds what it had."""
+        before = {name: self.checkpoint.training.get(name) for name in now}
+        if before["data"] != now["data"]:
+            raise InputError(
+                f"{self.folder.root} does not hold the data that the run to continue was trained on: name its folder "
+                "with --data_root"
+            )
+        if before["processes"] != now["processes"]:
+            raise InputError(
+                f"the run to continue has {before['processes']} processes, not {now['processes']}: start as many"
+            )
+        if before["compiled"] != now["compiled"]:
+            used = "with" if before["compiled"] else "without"
+            raise InputError(f"the run to continue was trained {used} --compile: continue it so")
+
     def _open_run(self) -> RunFolder:
         run = self.run_folder
         if self.continues:
-            run.go_on(State.from_dict(self.checkpoint.training["state"]).epoch)
+            run.go_on(State.from_dict(self.checkpoint.training.get("state")).epoch)
             return run
         arguments = {
             "data_root": str(self.options.data_root),
@@ -211,6 +276,38 @@ class Experiment:
             on_val.epoch,
             on_val.val_accuracy,
             "; kept as best.pth.tar" if kept == "val" else "",
+        )
+
+
+def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Experiment:
+    """What ``--evaluate`` makes of a checkpoint of either setting, for the tools.
+
+    Raises:
+        InputError: as ``Experiment``.
+    """
+    setting = load_checkpoint(checkpoint).setting
+    arguments = ("--evaluate", f"--resume={checkpoint}", f"--data_root={data_root}", f"--gpu={gpu}", f"--split={split}")
+    options = parse_options(__doc__, CONFIGS[setting], "", arguments)
+    return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
+
+
+def require_room(model_class: Callable[..., MAGAN], config: Config) -> None:
+    """See that a network of this size can be made here, before the system ends the program that tries.
+
+    Raises:
+        InputError: it is too large.
+    """
+    try:
+        with torch.device("meta"):  # shapes without numbers
+            numbers = sum(parameter.numel() for parameter in model_class(config.model).parameters())
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
+    # Training holds a parameter, its gradient and Adam's two moments.
+    size, free = 4 * numbers * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
+    if size > free:
+        raise InputError(
+            f"the config's network has {numbers:,} parameters; to train it takes {gigabytes(size)} at least, "
+            f"{gigabytes(free)} of memory are free: give a smaller one"
         )
 
 

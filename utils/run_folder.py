@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -24,7 +25,10 @@ class TerminalHandler(logging.Handler):
     """Log lines on standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except OSError:  # a closed pipe or terminal is no reason for a run to end
+            self.handleError(record)
 
 
 def log_to_terminal(main: bool = True) -> None:
@@ -59,6 +63,7 @@ class RunFolder:
             )
         with reported_failure(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            self._remove_stale()
             for name in (*held, LOG):
                 (self.path / name).unlink(missing_ok=True)
             for events in self.path.glob("events.out.tfevents.*"):
@@ -80,13 +85,15 @@ class RunFolder:
         self._open(first_epoch=1)
 
     def go_on(self, first_epoch: int) -> None:
-        """Continue a run at ``first_epoch``; what was recorded from there on is cut off, for it comes again."""
+        """Continue a run at ``first_epoch``; what was recorded from there on is cut off, for it comes again.
+
+        Raises:
+            InputError: the folder cannot be written, or its ``metrics.csv`` is not what this program wrote.
+        """
         with reported_failure(self.path):
-            for stale in self.path.glob(f"*{SUFFIX}"):
-                stale.unlink()
+            self._remove_stale()
             if self.metrics.exists():
-                with open(self.metrics, newline="", encoding="utf-8") as file:
-                    self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < first_epoch]
+                self.rows = self._read_metrics(first_epoch)
                 if self.rows:
                     self._write_metrics()
                 else:
@@ -94,19 +101,49 @@ class RunFolder:
         self._open(first_epoch)
 
     def record(self, row: dict[str, float]) -> None:
-        """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None is left empty."""
+        """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None is left empty.
+
+        Raises:
+            InputError: they cannot be written, or ``metrics.csv`` has other columns.
+        """
+        if self.rows and self.rows[0].keys() != row.keys():
+            raise InputError(
+                f"{self.metrics}: was changed: its columns are {', '.join(self.rows[0])}, expected {', '.join(row)}"
+            )
         self.rows.append(row)
         self._write_metrics()
-        for name, value in row.items():
-            if name != "epoch" and value is not None:
-                self.tensorboard.add_scalar(name, value, row["epoch"])
-        self.tensorboard.flush()
+        with reported_failure(self.path):
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    self.tensorboard.add_scalar(name, value, row["epoch"])
+            self.tensorboard.flush()
 
     def close(self) -> None:
-        """Flush the files."""
-        self.tensorboard.close()
+        """Flush the files. A disk that is full by now was reported by what the run cannot do without."""
+        with suppress(OSError):
+            self.tensorboard.close()
         logging.getLogger().removeHandler(self.log_file)
-        self.log_file.close()
+        with suppress(OSError):
+            self.log_file.close()
+
+    def _remove_stale(self) -> None:
+        """Remove what a run that was killed had not finished writing."""
+        for stale in self.path.glob(f"*{SUFFIX}"):
+            stale.unlink()
+
+    def _read_metrics(self, first_epoch: int) -> list[dict]:
+        try:
+            with open(self.metrics, newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file, strict=True) if int(row["epoch"]) < first_epoch]
+            whole = all(None not in row and None not in row.values() for row in rows)  # no cell too many or too few
+            if not whole or [int(row["epoch"]) for row in rows] != list(range(first_epoch - len(rows), first_epoch)):
+                raise ValueError(f"the epochs up to {first_epoch - 1} are not all there")
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise InputError(
+                f"{self.metrics}: is damaged or was changed: {error}. Put the right one back, or move it away to go on "
+                "without the figures of earlier epochs"
+            ) from error
+        return rows
 
     def _write_metrics(self) -> None:
         text = io.StringIO(newline="")
@@ -119,7 +156,8 @@ class RunFolder:
     def _open(self, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and evaluation does not need it
 
-        self.log_file = logging.FileHandler(self.path / LOG, encoding="utf-8")
-        self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logging.getLogger().addHandler(self.log_file)
-        self.tensorboard = SummaryWriter(self.path, purge_step=first_epoch)
+        with reported_failure(self.path):
+            self.log_file = logging.FileHandler(self.path / LOG, encoding="utf-8")
+            self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+            logging.getLogger().addHandler(self.log_file)
+            self.tensorboard = SummaryWriter(self.path, purge_step=first_epoch)

@@ -1,8 +1,10 @@
 """The training loop, the same for both settings."""
 
 import logging
+import math
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -10,10 +12,10 @@ import torch
 from torch import Tensor
 
 from configs import Config
-from dataset.ave import Batch
+from dataset.ave import AVEDataset, Batch
 from dataset.feeds import Feed
 from model.magan import MAGAN
-from utils.checkpoint import BackgroundWriter, checkpoint_contents
+from utils.checkpoint import BackgroundWriter, checkpoint_contents, fits
 from utils.device import allow_tf32, autocast, to_device
 from utils.distributed import Ranks
 from utils.errors import InputError
@@ -61,8 +63,17 @@ class State:
     best_on_test: Best = field(default_factory=Best)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "State":
-        """The inverse of ``dataclasses.asdict``."""
+    def from_dict(cls, values: object) -> "State":
+        """The inverse of ``dataclasses.asdict``.
+
+        Raises:
+            InputError: these are not the values of a state.
+        """
+        sums = values.get("sums") if isinstance(values, dict) else None
+        own = asdict(cls(sums=dict.fromkeys(sums, 0.0) if isinstance(sums, dict) else {}))
+        right = fits(values, own) and values["epoch"] >= 1 and values["iteration"] >= 0
+        if not right or (values["iteration"] and not {"loss", "hits", "answers", "videos"} <= sums.keys()):
+            raise InputError("the checkpoint does not say where its run stands: it was not written by this program")
         best = {name: Best(**values[name]) for name in ("best_on_val", "best_on_test")}
         return cls(**{**values, **best})
 
@@ -102,6 +113,18 @@ class EpochSums:
         return {**{name: value / videos for name, value in sums.items()}, "accuracy": 100 * hits / answers}
 
 
+def surroundings(datasets: Sequence[AVEDataset], ranks: Ranks, compiled: bool) -> dict:
+    """What the figures of a run depend on beside its config, so that it is continued with nothing else.
+
+    Args:
+        datasets: what it reads: the training, val and test split.
+        ranks: the processes that train together.
+        compiled: whether ``torch.compile`` fuses small steps.
+    """
+    data = [dataset.fingerprint() for dataset in datasets]
+    return {"data": data, "processes": ranks.count, "compiled": compiled}
+
+
 class Trainer:
     """Trains a network and keeps its best epoch.
 
@@ -132,16 +155,20 @@ class Trainer:
         self.model, self.config, self.feeds, self.run = model, config, feeds, run
         self.class_names, self.device, self.save_seconds, self.ranks = class_names, device, save_seconds, ranks
         self.network = ranks.wrap(model, device)
-        if compiled:  # CUDA graphs spare the launches of a step's many small kernels
-            self.network = torch.compile(self.network, mode="reduce-overhead" if device.type == "cuda" else None)
+        if compiled and device.type == "cpu":
+            log.info("--compile: left off, on a CPU it makes a step slower")
+        elif compiled:  # CUDA graphs spare the launches of a step's many small kernels
+            self.network = torch.compile(self.network, mode="reduce-overhead")
         self.writer = BackgroundWriter()
+        self.surroundings = surroundings([feed.dataset for feed in feeds], ranks, compiled)
         training = config.training
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=training.lr, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=float(training.lr), fused=True)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimizer, list(training.lr_milestones), training.lr_factor
         )
         self.state = State()
         self.signal: int | None = None
+        self.saved_at = time.monotonic()
 
     # ------------------------------------------------------------------------------------------------ the run
 
@@ -153,7 +180,6 @@ class Trainer:
             InputError: the loss or a gradient is not finite, or features cannot be read.
         """
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.saved_at = time.monotonic()
         try:
             while self.state.epoch <= self.config.training.n_epoch:
                 self.train_epoch()
@@ -258,13 +284,18 @@ class Trainer:
         return self.state.best_on_val if self.config.training.select == "val" else self.state.best_on_test
 
     def check_finite(self) -> None:
-        """Stop the run if an update had to be left out.
+        """Stop the run if an update had to be left out, or has made the weights infinite.
 
         Raises:
             InputError: names the epoch, the iteration and the rows of the batch.
         """
         iteration = int(self.first_bad)
         if iteration < 0:
+            if not torch.nn.utils.get_total_norm(self.model.parameters(), norm_type=math.inf).isfinite():
+                raise InputError(
+                    f"the weights are not finite in epoch {self.state.epoch}, iteration {self.state.iteration}: "
+                    "use a smaller --lr"
+                )
             return
         rows = self.feeds.train.dataset.rows[self.feeds.train.batches.whole()[iteration]].tolist()
         raise InputError(
@@ -288,6 +319,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
             "random": self.ranks.gather(random),
+            **self.surroundings,
         }
         if self.run:
             scores = {"epoch": self.state.epoch - 1}  # the last one that is whole
@@ -312,18 +344,35 @@ class Trainer:
             raise Interrupted(stop)
 
     def restore(self, training: dict) -> None:
-        """Go back to where ``save_last`` was called; the model has its weights already."""
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.schedule.load_state_dict(training["schedule"])
-        self.state = State.from_dict(training["state"])
-        if len(training["random"]) != self.ranks.count:
-            raise InputError(
-                f"the run to continue has {len(training['random'])} processes, not {self.ranks.count}: start as many"
-            )
-        random = training["random"][self.ranks.number]
-        torch.set_rng_state(random["cpu"])
-        if self.device.type == "cuda" and "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.device)
+        """Go back to where ``save_last`` was called; the model has its weights already.
+
+        Raises:
+            InputError: it was called in another network's training.
+        """
+        moments = [dict.fromkeys(("exp_avg", "exp_avg_sq"), weight.to("meta")) for weight in self.model.parameters()]
+        own = {
+            "optimizer": {
+                "state": {n: {"step": torch.tensor(0.0), **moment} for n, moment in enumerate(moments)},
+                "param_groups": self.optimizer.state_dict()["param_groups"],
+            },
+            "schedule": self.schedule.state_dict(),
+        }
+        try:
+            places = [group["params"] for group in own["optimizer"]["param_groups"]]
+            if (
+                not fits({name: training[name] for name in own}, own)
+                or [group["params"] for group in training["optimizer"]["param_groups"]] != places
+            ):
+                raise ValueError("its optimizer or its schedule is another, or that of another version of torch")
+            self.optimizer.load_state_dict(training["optimizer"])
+            self.schedule.load_state_dict(training["schedule"])
+            random = training["random"][self.ranks.number]
+            torch.set_rng_state(random["cpu"])
+            if self.device.type == "cuda" and "cuda" in random:
+                torch.cuda.set_rng_state(random["cuda"], self.device)
+        except Exception as error:  # there is no end to what contents of another form make these raise
+            raise InputError(f"the run cannot be continued from this checkpoint: {error}") from error
+        self.state = State.from_dict(training.get("state"))
 
     def _notes(self) -> str:
         means = self.sums.means()
