@@ -15,9 +15,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt requirements-tools.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-tools.txt
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

@@ -46,6 +46,9 @@ class MultimodalGate(nn.Module):
 class UnimodalGates(nn.Module):
     """The layers of the unimodal gates; how they are wired is the setting's (supervised.py, weakly.py)."""
 
+    reads_picture: str  # the name of the gate that reads the visual features
+    reads_sound: str  # the name of the one that reads the audio features
+
     def __init__(self, d_model: int, num_classes: int, alpha: float, top_segments: int) -> None:
         super().__init__()
         self.alpha = alpha

@@ -26,6 +26,8 @@ class SupervisedOutputs(NamedTuple):
 class SupervisedUnimodalGates(UnimodalGates):
     """u = sigmoid(Linear E) per modality; their sum is the gate, and they weigh visual' and audio'."""
 
+    reads_picture, reads_sound = "visual_gate", "audio_gate"
+
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         u_a = torch.sigmoid(self.audio_gate(relations.audio_encoded))  # (b, t, 1)
         u_v = torch.sigmoid(self.visual_gate(relations.visual_encoded))  # (b, t, 1)

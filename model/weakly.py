@@ -24,6 +24,8 @@ class WeaklySupervisedOutputs(NamedTuple):
 class WeaklySupervisedUnimodalGates(UnimodalGates):
     """u = sigmoid(Linear of a query), visual for u_a and audio for u_v, as published; the gate is sigmoid(u_a u_v)."""
 
+    reads_picture, reads_sound = "audio_gate", "visual_gate"
+
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         u_a = torch.sigmoid(self.audio_gate(relations.visual_query))  # (b, t, 1)
         u_v = torch.sigmoid(self.visual_gate(relations.audio_query))  # (b, t, 1)

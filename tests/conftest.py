@@ -7,7 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+import torch
+
+from tests.reference import seeded
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
@@ -79,3 +84,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path,
         return runs[setting]
 
     return train
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file in the authors' format per setting, SETTING.pth.tar, with the seeded weights."""
+    folder = tmp_path_factory.mktemp("published")
+    for setting in seeded.SETTINGS:
+        torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seeded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The seeded inputs behind the published values as an AVE folder, all five videos in the test split."""
+    root = tmp_path_factory.mktemp("seeded")
+    visual, audio, labels = seeded.inputs()
+    for name, data in {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}.items():
+        with h5py.File(root / f"{name}.h5", "w") as file:
+            file["avadataset"] = data.numpy()
+    with h5py.File(root / "test_order.h5", "w") as file:
+        file["order"] = np.arange(5)
+    return root

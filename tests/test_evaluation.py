@@ -3,8 +3,6 @@
 import csv
 import re
 
-import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -13,28 +11,6 @@ from tests.reference import seeded
 
 RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")
 OTHER = {"supervised": "weakly", "weakly": "supervised"}
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """A file in the authors' format with the seeded weights, per setting."""
-    folder = tmp_path_factory.mktemp("published")
-    for setting in seeded.SETTINGS:
-        torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def seeded_data(tmp_path_factory):
-    """The seeded inputs behind the published values as an AVE folder, all five videos in the test split."""
-    root = tmp_path_factory.mktemp("seeded")
-    visual, audio, labels = seeded.inputs()
-    for name, data in {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}.items():
-        with h5py.File(root / f"{name}.h5", "w") as file:
-            file["avadataset"] = data.numpy()
-    with h5py.File(root / "test_order.h5", "w") as file:
-        file["order"] = np.arange(5)
-    return root
 
 
 def accuracy_of(result):

@@ -1,4 +1,4 @@
-"""The whole program on synthetic data: make data, train and evaluate both settings, show both accuracies."""
+"""The whole program on synthetic data: make data, train and evaluate both settings, show accuracies and reports."""
 
 import argparse
 import re
@@ -11,6 +11,7 @@ import torch
 from dataset import AVEFolder
 from utils.command import run_command
 from utils.errors import InputError
+from utils.packages import require_packages
 from utils.run_folder import BEST
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,16 +44,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="synthetic data (default: data/demo)")
     parser.add_argument("--runs", type=Path, default=Path("Exps/demo"), help="folder of both runs (default: Exps/demo)")
     args = parser.parse_args()
+    require_packages("matplotlib")  # of the reports, said before minutes of training
 
     if not (ROOT / args.data / "truth.h5").exists():
         run("-m", "tools.make_data", "--out", args.data, "--videos", VIDEOS, "--signal", SIGNAL)
-    accuracies = {}
+    accuracies, reports = {}, {}
     for setting, (script, flags) in SETTINGS.items():
         folder = args.runs / setting
         common = ("--gpu", 0, "--data_root", args.data)
         run(script, *common, *flags, "--select", "val", "--snapshot_pref", folder, "--overwrite")
         said = run(script, *common, "--evaluate", "--resume", folder / BEST, capture=True)
         accuracies[setting] = float(re.search(r"\(acc\): ([\d.]+)%", said)[1])
+        reports[setting] = run("-m", "tools.report", folder, *common, capture=True).strip()
 
     test = AVEFolder(ROOT / args.data, 28, 512, 128, torch.float32).split("test")
     background = 100 * test.labels[..., -1].mean().item()
@@ -62,6 +65,9 @@ def main() -> None:
     print(f"  always background      {background:6.2f}%")
     print(f"Checkpoints, logs, metrics and TensorBoard events: {args.runs}/supervised and {args.runs}/weakly")
     print(f"Data: {args.data}")
+    print("Reports, to open in a browser:")
+    for setting, report in reports.items():
+        print(f"  {setting:11} {report}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,28 @@
 """Accuracy of a network on a split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dataset.ave import Batch
 from dataset.feeds import Feed
 from model.magan import MAGAN
+from model.observation import Observation, observed
+from model.prediction import CLASS_PROBABILITY
 from utils.device import allow_tf32, autocast, to_device
 from utils.distributed import Ranks
 from utils.progress import Progress
+
+
+class Details(NamedTuple):
+    """What is behind the decisions; n, t, K and r count videos, segments, scored classes and regions."""
+
+    event_probability: Tensor  # (n, t), float64, that a segment has an event
+    class_probability: Tensor  # (n, K), float64
+    observation: Observation  # (n, t) and (n, t, r), float64
 
 
 class Evaluation(NamedTuple):
@@ -19,6 +31,7 @@ class Evaluation(NamedTuple):
     predicted: Tensor  # (n, t), classes; background is the class after the events
     truth: Tensor  # (n, t), classes
     num_events: int
+    details: Details | None = None
 
     @property
     def accuracy(self) -> float:
@@ -38,24 +51,69 @@ def result_line(accuracy: float) -> str:
 
 @torch.inference_mode()
 def evaluate(
-    model: MAGAN, feed: Feed, device: torch.device, precision: str, progress: Progress, ranks: Ranks
+    model: MAGAN,
+    feed: Feed,
+    device: torch.device,
+    precision: str,
+    progress: Progress,
+    ranks: Ranks,
+    detailed: bool = False,
 ) -> Evaluation:
     """Decide every segment of a split with labels per segment, each once, whichever rank does it.
 
-    Arithmetic on CUDA is full float32, without TF32.
+    Arithmetic on CUDA is full float32, without TF32. Where it is to be ``detailed``, probabilities, gates and attention
+    are kept, too.
     """
     model.eval()
     allow_tf32(False)
-    predicted, truth = [], []
-    for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
-        owned, _ = feed.batches.sizes(number)
-        visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
-        with autocast(device, precision):
-            outputs = model(visual, audio)
-        predicted.append(model.decide(outputs)[:owned])
-        truth.append(batch.labels.argmax(dim=-1)[:owned])
-    shares = ranks.gather(([part.cpu() for part in predicted], [part.cpu() for part in truth]))
-    return Evaluation(*(_in_order(parts) for parts in zip(*shares, strict=True)), model.config.num_events)
+    batches: list[dict[str, Tensor]] = []
+    with observed(model) if detailed else nullcontext() as observation:
+        for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
+            owned, _ = feed.batches.sizes(number)
+            visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
+            with autocast(device, precision):
+                outputs = model(visual, audio)
+            answers = {"predicted": model.decide(outputs), "truth": batch.labels.argmax(dim=-1)}
+            if detailed:
+                answers["event_probability"] = torch.sigmoid(outputs.is_event.double())
+                answers["class_probability"] = CLASS_PROBABILITY[type(model)](outputs)
+                answers |= {name: values.double() for name, values in observation()._asdict().items()}
+            batches.append({name: answer[:owned] for name, answer in answers.items()})
+
+    shares = ranks.gather([{name: answer.cpu() for name, answer in answers.items()} for answers in batches])
+    whole = {name: _in_order([[answers[name] for answers in share] for share in shares]) for name in batches[0]}
+    details = None
+    if detailed:
+        observation = Observation(*(whole[name] for name in Observation._fields))
+        details = Details(whole["event_probability"], whole["class_probability"], observation)
+    return Evaluation(whole["predicted"], whole["truth"], model.config.num_events, details)
+
+
+class Mismatched:
+    """A feed whose videos have the sound, or the picture, of another one: of the video before them in the split.
+
+    What a network still knows then, it has from the other modality.
+
+    Args:
+        feed: in the split's order.
+        modality: ``visual`` or ``audio``, which is exchanged.
+    """
+
+    def __init__(self, feed: Feed, modality: str) -> None:
+        self.feed, self.modality, self.batches = feed, modality, feed.batches
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches; the very first video has what belongs to the last one of its batch."""
+        before = None
+        for batch in self.feed.epoch():
+            features = getattr(batch, self.modality)
+            before = features[-1:] if before is None else before
+            exchanged = torch.cat([before, features[:-1]])
+            before = features[-1:]
+            yield batch._replace(**{self.modality: exchanged})
+
+    def __len__(self) -> int:
+        return len(self.feed)
 
 
 def _in_order(shares: Sequence[Sequence[Tensor]]) -> Tensor:

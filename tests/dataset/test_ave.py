@@ -379,7 +379,7 @@ def test_feature_file_that_goes_missing_is_refused_by_name(root):
     path = root / "audio_feature.h5"
     file = pickle.loads(pickle.dumps(FeatureFile(path, ndim=3, width=4)))
     path.unlink()
-    assert refusal(file.read, [0], np.dtype("f4")).startswith(f"{path}: ")
+    assert refusal(file.read, [0], np.empty((1, T, 4), "f4"), [0]).startswith(f"{path}: ")
 
 
 # Class names

@@ -1,0 +1,206 @@
+"""A trained network, ready to say what happens in a video of any length."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.magan import MAGAN
+from model.supervised import SupervisedMAGAN, SupervisedOutputs
+from model.weakly import WeaklySupervisedMAGAN, WeaklySupervisedOutputs
+from utils.device import allow_tf32, parameter_dtype
+
+Features = np.ndarray | Tensor
+
+
+class Event(NamedTuple):
+    """A span of seconds of one class, as long as possible."""
+
+    name: str
+    start: int  # s
+    end: int  # s, the first one without the event
+    probability: float  # mean over the seconds of event_probability times the class's
+
+
+class Prediction(NamedTuple):
+    """What a network says of a video of t seconds. Its probabilities are as it gives them, not calibrated."""
+
+    events: list[Event]
+    classes: np.ndarray  # (t,), int64; background is the class after the events
+    event_probability: np.ndarray  # (t,), float64, that a second has an event
+    class_probability: np.ndarray  # (t, K), float64, over the events; weakly, K counts background as the last class
+
+
+class TrainedMAGAN:
+    """A network that predicts. ``load_magan`` makes one from a checkpoint.
+
+    Args:
+        network: with its weights, in evaluation mode.
+        class_names: of its events.
+        segments: how many seconds it reads at once, as many as the videos that it was trained on.
+    """
+
+    def __init__(self, network: MAGAN, class_names: Sequence[str], segments: int) -> None:
+        self.network = network
+        self.class_names = list(class_names)
+        self.segments = segments
+
+    def predict(self, visual: Features, audio: Features) -> Prediction | list[Prediction]:
+        """Predict the events of one video or of several of the same length.
+
+        A video longer than ``segments`` is read in windows that overlap by half, and their probabilities are averaged
+        second by second. A shorter one is read as if its last second went on, which is cut off again. In attention
+        scope ``batch``, that of the published checkpoint, the videos of one call share a batch; in scope ``video`` they
+        are predicted independently.
+
+        Args:
+            visual: (t, h, w, 512) or (b, t, h, w, 512), NumPy or torch, any float type.
+            audio: (t, 128) or (b, t, 128), likewise.
+
+        Returns:
+            A ``Prediction``, or a list of b.
+
+        Raises:
+            ValueError: shapes or types that do not fit, or numbers that are not finite; the message says which.
+        """
+        visual, audio = (self._tensor(*each) for each in (("visual", visual, 4), ("audio", audio, 2)))
+        if (visual.ndim == 5) != (audio.ndim == 3):
+            raise ValueError(
+                f"visual features have shape {tuple(visual.shape)} and audio features {tuple(audio.shape)}, "
+                "expected both of one video or both of several"
+            )
+        single = visual.ndim == 4
+        if single:
+            visual, audio = visual.unsqueeze(0), audio.unsqueeze(0)
+        if visual.shape[:2] != audio.shape[:2]:
+            raise ValueError(
+                f"visual features have {visual.shape[0]} videos of {visual.shape[1]} seconds, "
+                f"audio features {audio.shape[0]} of {audio.shape[1]}; expected the same"
+            )
+        event, classes = self._probabilities(visual, audio)
+        predictions = [self._prediction(*each) for each in zip(event.numpy(), classes.numpy(), strict=True)]
+        return predictions[0] if single else predictions
+
+    def _tensor(self, modality: str, features: Features, ndim: int) -> Tensor:
+        weight = next(self.network.parameters())  # gives the device and the type
+        width = getattr(self.network.config, f"{modality}_dim")
+        axes = f"seconds, height, width, {width}" if ndim == 4 else f"seconds, {width}"
+        try:
+            features = torch.as_tensor(features)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{modality} features cannot be read as numbers: {error}") from error
+        shape = tuple(features.shape)
+        if features.ndim not in (ndim, ndim + 1) or shape[-1] != width or 0 in shape:
+            raise ValueError(f"{modality} features have shape {shape}, expected ({axes}) or (videos, {axes})")
+        if not features.is_floating_point():
+            raise ValueError(f"{modality} features have type {features.dtype}, expected floating-point numbers")
+        if not features.isfinite().all():
+            raise ValueError(f"{modality} features are not all finite")
+        return features.to(weight.device, weight.dtype)
+
+    @torch.inference_mode()
+    def _probabilities(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """The probability of an event (b, t) and of each class (b, t, K), on the CPU in float64."""
+        allow_tf32(False)
+        b, t = audio.shape[:2]
+        if t < self.segments:
+            last = self.segments - t
+            visual = torch.cat([visual, visual[:, -1:].expand(-1, last, -1, -1, -1)], dim=1)
+            audio = torch.cat([audio, audio[:, -1:].expand(-1, last, -1)], dim=1)
+        length = audio.shape[1]
+        event = torch.zeros(b, length, dtype=torch.float64)
+        classes = torch.zeros(b, length, self._num_classes, dtype=torch.float64)
+        windows = torch.zeros(length, dtype=torch.float64)
+        for start in window_starts(length, self.segments):
+            seconds = slice(start, start + self.segments)
+            outputs = self.network(visual[:, seconds], audio[:, seconds])
+            event[:, seconds] += torch.sigmoid(outputs.is_event.double()).cpu()
+            classes[:, seconds] += CLASS_PROBABILITY[type(self.network)](outputs).cpu().unsqueeze(1)
+            windows[seconds] += 1
+        return (event / windows)[:, :t], (classes / windows.unsqueeze(-1))[:, :t]
+
+    @property
+    def _num_classes(self) -> int:
+        return self.network.localization.event.out_features
+
+    def _prediction(self, event: np.ndarray, classes: np.ndarray) -> Prediction:
+        config = self.network.config
+        best = classes.argmax(axis=-1)
+        decided = np.where(event > config.event_threshold, best, config.num_events)
+        joint = event * classes.max(axis=-1)
+        bounds = np.flatnonzero(np.diff(decided)) + 1
+        events = [
+            Event(self.class_names[decided[start]], int(start), int(end), float(joint[start:end].mean()))
+            for start, end in zip([0, *bounds], [*bounds, len(decided)], strict=True)
+            if decided[start] < config.num_events
+        ]
+        return Prediction(events, decided, event, classes)
+
+
+def _supervised_classes(outputs: SupervisedOutputs) -> Tensor:
+    return torch.softmax(outputs.event.double(), dim=-1)  # (b, K)
+
+
+def _weakly_supervised_classes(outputs: WeaklySupervisedOutputs) -> Tensor:
+    """What the decision compares, with a sum of 1."""
+    score = outputs.event.double() + outputs.gate_score.double()
+    return score / score.sum(dim=-1, keepdim=True)  # (b, K)
+
+
+CLASS_PROBABILITY: dict[type[MAGAN], Callable[..., Tensor]] = {
+    SupervisedMAGAN: _supervised_classes,
+    WeaklySupervisedMAGAN: _weakly_supervised_classes,
+}
+CONFIGS = {"supervised": "configs/main.json", "weakly": "configs/weak.json"}
+
+
+def window_starts(length: int, window: int) -> list[int]:
+    """Where windows begin that cover ``length`` >= ``window`` seconds and overlap by half, the last one by more."""
+    return [*range(0, length - window, max(1, window // 2)), length - window]
+
+
+def load_magan(
+    checkpoint: str | PathLike,
+    device: str | torch.device = "cpu",
+    class_names: Sequence[str] | None = None,
+    segments: int = 10,
+) -> TrainedMAGAN:
+    """Load a checkpoint of either setting, of ours or of the authors, to predict with.
+
+    Its own config says how: the attention scope is that of its training. A published checkpoint runs as it was made, in
+    scope ``batch`` and float64.
+
+    Args:
+        checkpoint: the file, such as a run's ``best.pth.tar``.
+        device: where the arithmetic runs.
+        class_names: of the events; by default those in the checkpoint, or numbers in a published one.
+        segments: seconds of the videos that it was trained on.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or does not fit its config.
+        ValueError: the number of class names or segments does not fit the network.
+    """
+    # The checkpoint's code needs the networks and the configs, and those the package that this module is part of.
+    from configs import load_config
+    from configs.options import ROOT
+    from model import MODELS
+    from utils.checkpoint import load_checkpoint
+    from utils.experiment import AS_PUBLISHED
+
+    loaded = load_checkpoint(Path(checkpoint))
+    config = loaded.config
+    if loaded.published:
+        config = load_config(ROOT / CONFIGS[loaded.setting]).with_values(AS_PUBLISHED, "published values")
+    if segments < config.model.top_segments:
+        raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
+    names = class_names or loaded.class_names or [f"event {k}" for k in range(config.model.num_events)]
+    if len(names) != config.model.num_events:
+        raise ValueError(f"{len(names)} class names, expected {config.model.num_events}, one per event of the network")
+    network = MODELS[loaded.setting](config.model)
+    network.to(device, parameter_dtype(config.training.precision))
+    loaded.load_into(network)
+    return TrainedMAGAN(network.eval(), names, segments)

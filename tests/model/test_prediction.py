@@ -1,0 +1,175 @@
+"""``load_magan(...).predict`` takes features as people have them, and says what the network's decision says."""
+
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from model import Event, load_magan
+from model.prediction import TrainedMAGAN, window_starts
+from tests.model.conftest import inputs, published_checkpoint
+from tests.reference import seeded
+from utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def test_set(data_root):
+    """Features of the synthetic test split: visual (b, 10, 2, 2, 512), audio (b, 10, 128)."""
+    with h5py.File(data_root / "test_order.h5") as file:
+        rows = np.sort(file["order"][()])
+    features = []
+    for name in ("visual_feature", "audio_feature"):
+        with h5py.File(data_root / f"{name}.h5") as file:
+            features.append(file["avadataset"][rows])
+    return features
+
+
+@pytest.fixture(params=seeded.SETTINGS)
+def model(request, trained):
+    """A small trained network of either setting."""
+    return load_magan(trained(request.param) / "best.pth.tar")
+
+
+def test_ten_seconds_are_decided_as_in_evaluation(model, test_set):
+    visual, audio = test_set
+    tensors = [torch.from_numpy(each.astype(np.float32)) for each in test_set]
+    with torch.inference_mode():
+        outputs = model.network(*tensors)
+        decided = model.network.decide(outputs)
+    predictions = model.predict(visual, audio)
+    assert len(predictions) == len(visual)
+    for row, prediction in enumerate(predictions):
+        assert prediction.classes.tolist() == decided[row].tolist()
+        np.testing.assert_allclose(
+            prediction.event_probability, torch.sigmoid(outputs.is_event[row].double()).numpy(), rtol=1e-6
+        )
+        np.testing.assert_allclose(prediction.class_probability.sum(axis=-1), 1)
+
+
+def test_events_are_the_longest_runs_of_seconds_of_one_class(trained):
+    model = load_magan(trained("supervised") / "best.pth.tar")
+    event = np.array([0.9, 0.8, 0.1, 0.75, 0.9, 0.9, 0.2, 0.7, 0.71])
+    classes = np.zeros((9, 28))
+    classes[:, 3] = 0.6
+    classes[4:6, 3], classes[4:6, 5] = 0.2, 0.8
+    prediction = model._prediction(event, classes)
+    names = model.class_names
+    assert [each[:3] for each in prediction.events] == [
+        (names[3], 0, 2),
+        (names[3], 3, 4),
+        (names[5], 4, 6),
+        (names[3], 8, 9),
+    ]
+    assert prediction.events[0] == Event(names[3], 0, 2, pytest.approx(0.85 * 0.6))
+    assert prediction.events[2].probability == pytest.approx(0.9 * 0.8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, dtype) for kind in ("numpy", "torch") for dtype in ("float16", "float32", "float64")]
+    + [("torch", "bfloat16")],
+)
+def test_any_float_type_of_numpy_or_torch_gives_the_same(trained, test_set, kind, dtype):
+    model = load_magan(trained("supervised") / "best.pth.tar")
+    features = [torch.from_numpy(each[0]).to(getattr(torch, dtype)) for each in test_set]
+    expected = model.predict(*(each.float() for each in features))
+    given = model.predict(*((each.numpy() for each in features) if kind == "numpy" else features))
+    np.testing.assert_array_equal(given.event_probability, expected.event_probability)
+    assert given.events == expected.events
+
+
+def test_one_video_is_predicted_as_among_others(model, test_set):
+    """In scope video, the default."""
+    visual, audio = test_set
+    together = model.predict(visual, audio)
+    alone = model.predict(visual[1], audio[1])
+    np.testing.assert_allclose(alone.event_probability, together[1].event_probability, atol=1e-5)
+    assert alone.class_probability.shape == together[1].class_probability.shape
+
+
+def test_long_video_is_read_in_overlapping_windows_whose_probabilities_are_averaged(model, test_set):
+    visual, audio = (np.concatenate(list(each[:3]))[:23] for each in test_set)
+    prediction = model.predict(visual, audio)
+    assert window_starts(23, 10) == [0, 5, 10, 13]
+    windows = {start: model.predict(visual[start : start + 10], audio[start : start + 10]) for start in (0, 5, 10, 13)}
+    for second in range(23):
+        covering = [(window, second - start) for start, window in windows.items() if 0 <= second - start < 10]
+        for name in ("event_probability", "class_probability"):
+            expected = np.mean([getattr(window, name)[place] for window, place in covering], axis=0)
+            np.testing.assert_allclose(getattr(prediction, name)[second], expected, atol=1e-5)
+    assert len(prediction.classes) == 23
+
+
+@pytest.mark.parametrize("length", [1, 3, 9])
+def test_short_video_is_read_as_if_its_last_second_went_on(model, test_set, length):
+    visual, audio = (each[0, :length] for each in test_set)
+    prediction = model.predict(visual, audio)
+    longer = [np.concatenate([each, np.repeat(each[-1:], 10 - length, axis=0)]) for each in (visual, audio)]
+    expected = model.predict(*longer)
+    np.testing.assert_allclose(prediction.event_probability, expected.event_probability[:length], atol=1e-6)
+    assert all(event.end <= length for event in prediction.events)
+
+
+def test_windows_cover_every_second_and_overlap_by_half():
+    for window in (4, 5, 10):
+        for length in range(window, 45):
+            starts = window_starts(length, window)
+            assert starts[0] == 0
+            assert starts[-1] == length - window
+            assert all(0 < b - a <= window // 2 for a, b in pairwise(starts))
+
+
+def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_set):
+    visual, audio = (each[0] for each in test_set)
+    broken = visual.copy()
+    broken[3] = np.nan
+    for bad_visual, bad_audio, sentence in (
+        (visual[0], audio, "expected (seconds, height, width, 512) or (videos, seconds, height, width, 512)"),
+        (visual[..., :100], audio, "visual features have shape (10, 2, 2, 100)"),
+        (
+            visual,
+            audio[:, :64],
+            "audio features have shape (10, 64), expected (seconds, 128) or (videos, seconds, 128)",
+        ),
+        (visual[:0], audio[:0], "visual features have shape (0, 2, 2, 512)"),
+        (visual[:9], audio, "1 videos of 9 seconds, audio features 1 of 10"),
+        (test_set[0][:2], test_set[1][:3], "2 videos of 10 seconds, audio features 3 of 10"),
+        (visual, test_set[1], "both of one video or both of several"),
+        (visual.astype(int), audio, "type torch.int64, expected floating-point"),
+        (broken, audio, "visual features are not all finite"),
+        (["a"], audio, "visual features cannot be read as numbers"),
+    ):
+        with pytest.raises(ValueError, match="features") as error:
+            model.predict(bad_visual, bad_audio)
+        assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_published_checkpoint_predicts_as_it_was_made(tmp_path, setting):
+    """Scope batch and float64; the videos of one call share their batch, as in its own evaluation."""
+    torch.save(published_checkpoint(setting), tmp_path / "published.pth.tar")
+    model = load_magan(tmp_path / "published.pth.tar")
+    assert model.network.config.scope == "batch"
+    assert model.class_names[:2] == ["event 0", "event 1"]
+    visual, audio, _ = inputs()
+    expected = seeded.expected_outputs(setting, "batch")
+    for row, prediction in enumerate(model.predict(visual, audio)):
+        np.testing.assert_allclose(
+            prediction.event_probability, 1 / (1 + np.exp(-expected["is_event"][row])), rtol=1e-9
+        )
+        assert prediction.classes.tolist() == expected["prediction"][row].tolist()
+
+
+def test_what_does_not_fit_the_checkpoint_is_refused(trained, tmp_path):
+    path = trained("supervised") / "best.pth.tar"
+    names = [f"name {k}" for k in range(28)]
+    assert load_magan(str(path), class_names=names).class_names == names
+    assert isinstance(load_magan(path, segments=4), TrainedMAGAN)
+    with pytest.raises(ValueError, match="27 class names, expected 28"):
+        load_magan(path, class_names=names[1:])
+    with pytest.raises(ValueError, match="segments is 3, expected at least 4"):
+        load_magan(path, segments=3)
+    with pytest.raises(InputError, match=r"none\.pth\.tar"):
+        load_magan(tmp_path / "none.pth.tar")

@@ -1,0 +1,160 @@
+"""``tools.extract_features`` turns a folder of videos into an AVE-layout folder, and survives what folders hold."""
+
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from dataset.annotations import read_annotations
+from dataset.extraction import FeatureExtractor
+from dataset.video import read_clip
+from tests.tools.conftest import BAD, EXTRACTION, SEGMENTS
+from tests.videos import grey, silence, write_video
+from tools.extract_features import main
+from utils.errors import InputError
+
+pytestmark = pytest.mark.slow  # the first one waits for the footage's features
+
+
+def features_of(folder):
+    """Both files' contents."""
+    arrays = []
+    for name in ("visual", "audio"):
+        with h5py.File(folder / f"{name}_feature.h5") as file:
+            arrays.append(file["avadataset"][()])
+    return arrays
+
+
+def test_rows_are_those_of_the_annotations_whose_videos_can_be_used(extraction, footage):
+    visual, audio = features_of(extraction.folder)
+    assert visual.shape == (len(footage.good), SEGMENTS, 7, 7, 512)
+    assert audio.shape == (len(footage.good), SEGMENTS, 128)
+    assert visual.dtype == audio.dtype == np.float32
+    assert visual.min() == audio.min() == 0
+    assert read_annotations(extraction.folder / "Annotations.txt", SEGMENTS) == footage.good
+    ids = (extraction.folder / "video_ids.txt").read_text().splitlines()
+    assert ids == [annotation.video_id for annotation in footage.good]
+
+
+def test_picture_and_sound_of_an_event_lie_in_its_seconds(extraction, footage):
+    """Where nothing happens, the features are those of the silent dark video; elsewhere they are far from them."""
+    rows = [annotation.video_id for annotation in footage.good]
+    visual, audio = features_of(extraction.folder)
+    nothing = rows.index("silent")
+    for features, size in ((visual, 100), (audio, 5)):
+        distance = np.linalg.norm((features - features[nothing, :1]).reshape(len(rows), SEGMENTS, -1), axis=-1)
+        for row, annotation in enumerate(footage.good):
+            happens = (np.arange(SEGMENTS) >= annotation.start) & (np.arange(SEGMENTS) < annotation.end)
+            assert (distance[row, happens] > size).all(), annotation
+            assert (distance[row, ~happens] < size / 5).all(), annotation  # AAC rings a little
+
+
+def test_features_are_what_the_networks_say_of_each_video(extraction, footage, weights):
+    """Whatever was stopped in between: both calls together have made what one video alone gives."""
+    extractor = FeatureExtractor(weights, "torchvision", torch.device("cpu"), batch_size=3)
+    visual, audio = features_of(extraction.folder)
+    for row in (0, len(footage.good) - 3):
+        pictures, sound = read_clip(footage.folder / f"{footage.good[row].video_id}.mp4", SEGMENTS, 1)
+        np.testing.assert_allclose(visual[row], extractor.visual(pictures), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(audio[row], extractor.audio(sound, SEGMENTS), rtol=1e-3, atol=1e-3)
+
+
+def test_video_of_two_rows_is_extracted_once(extraction, footage):
+    assert footage.good[0].video_id == footage.good[-1].video_id
+    for features in features_of(extraction.folder):
+        assert np.array_equal(features[0], features[-1])
+    assert (extraction.stopped + extraction.after.stderr).count("extracting [1/15]") == 1
+
+
+def test_stopped_extraction_goes_on_with_the_videos_that_are_left(extraction):
+    assert "interrupted" in extraction.stopped
+    assert "of 15 videos were extracted before" in extraction.after.stderr
+    assert "extracting [15/" not in extraction.after.stderr
+
+
+def test_unusable_videos_are_named_skipped_and_listed_at_the_end(extraction):
+    assert extraction.after.returncode == 1
+    assert "Traceback" not in extraction.after.stderr
+    *_, listing = extraction.after.stderr.partition("5 of 16 videos are left out:\n")
+    for video_id, problem in BAD.items():
+        assert any(line.split()[0] == video_id and problem in line for line in listing.splitlines()), listing
+        assert video_id == "absent" or f"{video_id}.mp4 is left out: it {problem}" in extraction.after.stderr
+
+
+def test_silent_video_is_extracted_with_a_warning(extraction, footage):
+    assert "silent.mkv is silent" in extraction.stopped + extraction.after.stderr
+    visual, audio = features_of(extraction.folder)
+    row = [annotation.video_id for annotation in footage.good].index("silent")
+    assert np.ptp(audio[row], axis=0).max() < 1e-3  # each second is as silent as the others
+    assert np.isfinite(visual[row]).all()
+
+
+def test_mended_video_alone_is_extracted_by_another_call(run, extraction, footage, weights, tmp_path):
+    """And the files of single videos go when nothing is left to mend."""
+    videos, out = tmp_path / "videos", tmp_path / "features"
+    videos.mkdir()
+    shutil.copytree(extraction.folder, out)
+    kept = ["silent.mkv", f"{footage.good[0].video_id}.mp4"]
+    for name in kept:
+        shutil.copy2(footage.folder / name, videos)
+    write_video(videos / "short.mp4", SEGMENTS, lambda _: grey(100), silence)
+    result = run(
+        "tools.extract_features", videos, "--out", out, "--weights", weights, *EXTRACTION, "--dtype", "float16"
+    )
+    assert "2 of 3 videos were extracted before" in result.stderr
+    assert (out / "video_ids.txt").read_text().split() == [kept[1].split(".")[0], "short", "silent"]
+    assert not (out / "extracted").exists()
+    before, after = features_of(extraction.folder), features_of(out)
+    for old, new in zip(before, after, strict=True):
+        assert new.dtype == np.float16
+        assert np.array_equal(new[0], old[0].astype(np.float16))
+
+    # What is finished is not touched unawares.
+    result = run("tools.extract_features", videos, "--out", out, "--weights", weights, *EXTRACTION, status=2)
+    assert "already holds visual_feature.h5" in result.stderr
+
+
+def test_extraction_goes_on_only_as_it_began(run, extraction, footage, weights, tmp_path):
+    out = tmp_path / "features"
+    shutil.copytree(extraction.folder, out)
+    arguments = (footage.folder, "--out", out, "--weights", weights)
+    result = run("tools.extract_features", *arguments, *EXTRACTION, "--frames_per_second", 2, status=2)
+    assert "made with frames_per_second 1, not frames_per_second 2" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert np.array_equal(features_of(out)[0], features_of(extraction.folder)[0])
+
+
+def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "twice").mkdir()
+    for name in ("a.mp4", "a.mkv"):
+        (tmp_path / "twice" / name).write_bytes(b"")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "vgg19-dcbb9e9d.pth").write_bytes(b"damaged")
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    (swapped / "vgg19-dcbb9e9d.pth").symlink_to(weights / "vggish-10086976.pth")
+    for arguments, sentence in {
+        (tmp_path / "nowhere", "--weights", weights): "expected a folder of videos",
+        (tmp_path / "empty", "--weights", weights): "has no video files",
+        (tmp_path / "twice", "--weights", weights): "a.mkv and a.mp4 are both video 'a': keep one",
+        (footage.folder, "--weights", tmp_path / "nowhere"): "is no folder",
+        (footage.folder, "--weights", tmp_path / "empty"): "download it from https://",
+        (footage.folder, "--weights", damaged): "is damaged",
+        (footage.folder, "--weights", swapped): "are not those of VGG19",
+        (footage.folder, "--preprocessing", "caffe"): "give --weights",
+        (footage.folder, "--preprocessing", "caffe", "--weights", weights): "vgg19-caffe.pth: is not there",
+        (footage.folder, "--weights", weights, "--batch_size", 0): "--batch_size is 0",
+        (footage.folder, "--weights", weights, "--annotations", tmp_path / "no.txt"): "no.txt",
+        (footage.folder, "--weights", weights, "--gpu", "first"): "--gpu is 'first'",
+    }.items():
+        flags = ("--gpu", "cpu", "--out", tmp_path / "out")
+        monkeypatch.setattr(sys, "argv", ["extract_features", *map(str, (*flags, *arguments))])
+        with pytest.raises(InputError) as error:
+            main()
+        assert sentence in str(error.value)
+        assert not (tmp_path / "out").exists()

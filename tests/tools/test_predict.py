@@ -1,0 +1,156 @@
+"""From a video file to its events: features, a small trained network, timeline, JSON, picture, rendered video."""
+
+import json
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from dataset.annotations import read_annotations, segment_labels
+from dataset.vggish import SAMPLE_RATE
+from dataset.video import pictures_at, read_seconds, read_sound
+from tests.conftest import CONFIGS, ROOT, SCRIPTS
+from tests.tools.conftest import EVENTS, EXTRACTION, film
+from tests.videos import grey, silence, write_video
+from tools.predict import main
+from utils.errors import InputError
+
+pytestmark = pytest.mark.slow  # the first one waits for the footage's features
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, run, extraction):
+    """A small supervised network that has learned the footage's events."""
+    root, folder = tmp_path_factory.mktemp("learned"), tmp_path_factory.mktemp("run") / "run"
+    for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt"):
+        shutil.copy(extraction.folder / name, root)
+    labels = segment_labels(read_annotations(root / "Annotations.txt", 5), 5)
+    for name, key, values in (
+        ("right_labels", "avadataset", labels),
+        ("train_order", "order", [*range(8), 10]),
+        ("val_order", "order", [8]),
+        ("test_order", "order", [9]),
+    ):
+        with h5py.File(root / f"{name}.h5", "w") as file:
+            file[key] = np.asarray(values)
+    config = json.loads((ROOT / "configs" / CONFIGS["supervised"]).read_text())
+    config["model"] |= {"num_events": len(EVENTS), "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+    config["training"] |= {"n_epoch": 30, "eval_freq": 30, "lr": 1e-3, "batch_size": 3, "num_workers": 0}
+    config["training"]["lr_milestones"] = [1000]
+    (root / "config.json").write_text(json.dumps(config))
+    run(
+        SCRIPTS["supervised"],
+        *("--gpu", "cpu", "--data_root", root, "--config", root / "config.json", "--snapshot_pref", folder),
+    )
+    return folder / "best.pth.tar"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Twelve seconds that no network was trained on: a horn from 6 to 10 s."""
+    return film(tmp_path_factory.mktemp("clip") / "new.mp4", "Horn", 6, 10, 12)
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory, run, checkpoint, weights, clip):
+    """The events of the clip: what was printed, and the folder with ``new.png`` and ``new.mp4``."""
+    out = tmp_path_factory.mktemp("predicted")
+    result = run(
+        "tools.predict",
+        clip,
+        "--checkpoint",
+        checkpoint,
+        "--weights",
+        weights,
+        *EXTRACTION,
+        *("--plot", out, "--render", out),
+    )
+    return result, out
+
+
+def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds(predicted):
+    """From a file to features to a trained network's timeline."""
+    result, _ = predicted
+    title, *events = result.stdout.splitlines()
+    assert title == "new.mp4, 0:12"
+    assert len(events) == 1
+    assert events[0].split()[:4] == ["0:06", "-", "0:10", "Horn"]
+    assert 0.5 < float(events[0].split()[4]) <= 1
+
+
+def test_picture_and_rendered_video_are_written(predicted, clip):
+    _, out = predicted
+    assert sorted(path.name for path in out.iterdir()) == ["new.mp4", "new.png"]
+    assert (out / "new.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(read_seconds(out / "new.mp4", 1))) == 12
+    sound, before = read_sound(out / "new.mp4"), read_sound(clip)
+    heard, heard_before = (np.flatnonzero(np.abs(each) > 0.2) / SAMPLE_RATE for each in (sound, before))
+    assert heard[[0, -1]] == pytest.approx(heard_before[[0, -1]], abs=0.02)
+
+
+def test_label_is_burnt_in_where_the_event_is_and_the_picture_stays_above_it(predicted, clip):
+    _, out = predicted
+    seconds = [0.5, 5.5, 6.5, 9.5, 10.5]
+    after, before = (pictures_at(path, seconds, 64) for path in (out / "new.mp4", clip))
+    strip = [picture[-20:].mean(axis=(0, 1)) for picture in after]
+    for now, was in zip(after, before, strict=True):
+        assert np.abs(now[:-26].astype(int) - was[:-26]).mean() < 6
+    assert [blue > red + 60 for red, _, blue in strip] == [False, False, True, True, False]
+
+
+def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object(run, checkpoint, weights, tmp_path):
+    short = film(tmp_path / "short.mp4", "Buzzer", 1, 3, 3)
+    nothing = write_video(tmp_path / "nothing.mkv", 2, lambda _: grey(20), silence, sound_codec="flac")
+    result = run(
+        "tools.predict", short, nothing, "--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--json"
+    )
+    said = json.loads(result.stdout)
+    assert said["setting"] == "fully supervised"
+    assert said["scope"] == "video"
+    assert said["class_names"] == list(EVENTS)
+    one, other = said["videos"]
+    assert (one["seconds"], other["seconds"]) == (3, 2)
+    assert [(event["name"], event["start"], event["end"]) for event in one["events"]] == [("Buzzer", 1, 3)]
+    assert other["events"] == []
+    for video in (one, other):
+        assert len(video["event_probability"]) == len(video["class_probability"]) == video["seconds"]
+        assert all(len(row) == 2 and sum(row) == pytest.approx(1) for row in video["class_probability"])
+    assert "nothing.mkv is silent" in result.stderr
+
+
+def test_video_that_cannot_be_used_is_one_sentence(run, monkeypatch, checkpoint, weights, tmp_path):
+    """Said by the command in one case, and by what it runs in the other."""
+    mute, text = write_video(tmp_path / "mute.mp4", 2, lambda _: grey(20), None), tmp_path / "text.mp4"
+    text.write_text("not a video")
+    flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
+    result = run("tools.predict", mute, *flags, status=2)
+    assert result.stderr.splitlines()[-1].startswith(f"error: {mute}: has no sound")
+    assert result.stdout == ""
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, (text, *flags))])
+    with pytest.raises(InputError, match=r"text\.mp4: cannot be decoded"):
+        main()
+
+
+def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, trained, clip, weights, tmp_path):
+    checkpoint = trained("weakly") / "best.pth.tar"
+    (tmp_path / "new.mp4").write_bytes(clip.read_bytes())
+    for arguments, sentence in {
+        (clip, "--checkpoint", tmp_path / "none.pth.tar"): "none.pth.tar: cannot be read",
+        (tmp_path / "none.mp4", "--checkpoint", checkpoint): "none.mp4: is no file",
+        (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "picture.jpg"): "ends in .png",
+        (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "nowhere" / "a.png"): "nowhere is no folder",
+        (clip, "--checkpoint", checkpoint, "--render", clip): "is one of the videos themselves",
+        (clip, clip, "--checkpoint", checkpoint, "--plot", tmp_path / "a.png"): "expected one for 2 videos",
+        (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--plot", tmp_path): "have one name",
+        (clip, "--checkpoint", checkpoint, "--segments", 3): "segments is 3, expected at least 4",
+        (clip, "--checkpoint", checkpoint, "--annotations", tmp_path / "none.txt"): "none.txt",
+    }.items():
+        flags = ("--weights", weights, "--gpu", "cpu")
+        monkeypatch.setattr(sys, "argv", ["predict", *map(str, (*arguments, *flags))])
+        with pytest.raises(InputError) as error:
+            main()
+        assert sentence in str(error.value)
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["new.mp4"]

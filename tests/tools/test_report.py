@@ -1,0 +1,230 @@
+"""The report and predictions.csv: their numbers are those of ``--evaluate``, and the page stands alone in a browser."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from dataset.annotations import read_annotations
+from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
+from tests.reference import seeded
+
+PICTURES = {"events", "lengths", "confusion", "gates", "modalities"}
+PICTURES |= {f"timelines_{name}" for name in ("worst", "median", "best")}
+CURVES = {"loss", "accuracy"}
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory, run, trained, data_root):
+    """The folder of the report on a run, per setting."""
+    folders = {}
+
+    def report(setting):
+        if setting not in folders:
+            out = tmp_path_factory.mktemp("reports") / setting
+            result = run("tools.report", trained(setting), "--data_root", data_root, "--gpu", "cpu", "--out", out)
+            assert result.stdout.splitlines() == [str(out / "report.html")]
+            folders[setting] = out
+        return folders[setting]
+
+    return report
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its pictures' attributes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.references, self.images = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.references += [attributes[name] for name in ("src", "href", "srcset") if name in attributes]
+        assert tag not in ("script", "iframe", "object")
+        if tag == "img":
+            self.images.append(attributes)
+
+
+def predictions(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def accuracy(rows):
+    return 100 * sum(row["truth"] == row["predicted"] for row in rows) / len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_report_on_a_run_is_one_page_with_its_pictures_inside(reported, setting):
+    out = reported(setting)
+    assert {path.name for path in out.iterdir()} == {
+        "report.html",
+        "predictions.csv",
+        *(f"{name}.png" for name in PICTURES | CURVES),
+    }
+    html = (out / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert len(page.images) == len(PICTURES | CURVES)
+    assert all(reference.startswith("data:") for reference in page.references)
+    assert not re.search(r"url\(|@import|https?:", html)
+    assert all(len(image["alt"]) > 40 for image in page.images)
+    assert "Against the truth. This data is synthetic" in html
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_predictions_agree_with_the_evaluation_that_writes_the_same_file(
+    run, reported, trained, data_root, tmp_path, setting
+):
+    result = run(
+        SCRIPTS[setting],
+        *("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", trained(setting) / "best.pth.tar"),
+        *("--predictions", tmp_path / "own.csv"),
+    )
+    said = float(re.fullmatch(r"Evaluation results \(acc\): ([\d.]+)%\.", result.stdout.splitlines()[-1])[1])
+    assert (tmp_path / "own.csv").read_bytes() == (reported(setting) / "predictions.csv").read_bytes()
+
+    rows = predictions(tmp_path / "own.csv")
+    assert list(rows[0]) == ["row", "id", "second", "truth", "predicted", "event_probability", "class_probability"]
+    assert accuracy(rows) == pytest.approx(said, abs=5e-5)
+    assert f"{said:.2f} %" in (reported(setting) / "report.html").read_text(encoding="utf-8")
+
+    annotations = read_annotations(data_root / "Annotations.txt")
+    threshold = {"supervised": 0.7, "weakly": 0.5}[setting]
+    for row in rows:
+        video, second = annotations[int(row["row"])], int(row["second"])
+        assert row["id"] == video.video_id
+        assert row["truth"] == (video.event if video.start <= second < video.end else "background")
+        if row["predicted"] != "background":
+            assert float(row["event_probability"]) >= threshold
+        assert 0 < float(row["class_probability"]) <= 1
+
+
+@pytest.mark.slow
+def test_checkpoint_alone_gives_everything_but_the_curves(run, trained, data_root, tmp_path):
+    checkpoint = tmp_path / "mine.pth.tar"
+    checkpoint.write_bytes((trained("supervised") / "last.pth.tar").read_bytes())
+    run("tools.report", checkpoint, "--data_root", data_root, "--gpu", "cpu", "--split", "val")
+    out = tmp_path / "mine_report"
+    assert {path.stem for path in out.glob("*.png")} == PICTURES
+    assert "on the val split" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_published_checkpoint_is_reported_as_it_was_scored(run, published, seeded_data, tmp_path, setting):
+    """The folder has no annotations: there are no ids, and events are numbered."""
+    checkpoint = published / f"{setting}.pth.tar"
+    result = run("tools.report", checkpoint, "--data_root", seeded_data, "--gpu", "cpu", "--out", tmp_path)
+    assert "scope batch, fp64, batches of 16" in result.stderr
+    rows = predictions(tmp_path / "predictions.csv")
+    assert accuracy(rows) == pytest.approx(seeded.expected(setting, "batch")["accuracy"])
+    assert {row["id"] for row in rows} == {""}
+
+
+def test_what_cannot_be_reported_is_said_in_a_sentence(run, tmp_path, trained, data_root):
+    (tmp_path / "empty").mkdir()
+    result = run("tools.report", tmp_path / "empty", "--gpu", "cpu", status=2)
+    assert "holds no best.pth.tar" in result.stderr
+
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    shutil.copy(trained("supervised") / "best.pth.tar", broken)
+    (broken / "metrics.csv").write_text("epoch,loss\n1,low\n")
+    result = run("tools.report", broken, "--data_root", data_root, "--gpu", "cpu", status=2)
+    assert "metrics.csv: is not the metrics of a run" in result.stderr
+    assert not (broken / "report").exists()
+
+
+def test_predictions_need_an_evaluation_and_a_folder(run, trained, tmp_path):
+    result = run("supv_main.py", "--predictions", tmp_path / "p.csv", status=2)
+    assert "--predictions is written by --evaluate" in result.stderr
+    arguments = ("--gpu", "cpu", "--evaluate", "--resume", trained("supervised") / "best.pth.tar", "--predictions")
+    result = run("supv_main.py", *arguments, tmp_path / "nowhere" / "p.csv", status=2)
+    assert "there is no folder" in result.stderr
+
+
+@pytest.mark.parametrize("tool", ["report", "visualize"])
+def test_without_matplotlib_the_tools_say_what_to_install(tool, tmp_path):
+    hide = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; sys.argv[1:] = {}; runpy.run_module({!r}, run_name={!r})"
+    )
+    arguments = [str(tmp_path), *(["--rows", "1"] if tool == "visualize" else [])]
+    code = hide.format(arguments, f"tools.{tool}", "__main__")
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "needs matplotlib" in result.stderr
+    assert "pip install -r requirements-tools.txt" in result.stderr
+
+
+# -------------------------------------------------------------------------------------------------------- browser
+
+MEASURE = """
+<!doctype html><meta charset="utf-8"><body><script>
+const page = %s, widths = %s, measured = [];
+let waiting = widths.length;
+for (const width of widths) {
+  const frame = document.createElement('iframe');
+  frame.style = `border:0;width:${width}px;height:900px`;
+  frame.onload = () => {
+    const inside = frame.contentDocument, root = inside.documentElement;
+    const type = element => parseFloat(inside.defaultView.getComputedStyle(element).fontSize);
+    measured.push({
+      width,
+      inner: frame.contentWindow.innerWidth,
+      scroll: root.scrollWidth,
+      images: [...inside.images].map(
+        image => ({ok: image.complete && image.naturalWidth > 0, css: image.clientWidth, px: image.naturalWidth})),
+      wide: [...inside.querySelectorAll('body *')].filter(element => !element.parentElement.closest('.scroll'))
+        .filter(element => (box => box.right > width + 0.5 || box.left < 0)(element.getBoundingClientRect()))
+        .map(element => element.tagName),
+      smallest: Math.min(...[...inside.querySelectorAll('p, td, th, li, span, figcaption')].map(type)),
+      fetched: [window, frame.contentWindow].flatMap(each => each.performance.getEntriesByType('resource'))
+        .map(entry => entry.name).filter(name => !name.startsWith('data:')),
+    });
+    if (!--waiting) { document.body.innerHTML = ''; document.body.textContent = JSON.stringify(measured); }
+  };
+  frame.srcdoc = page;
+  document.body.append(frame);
+}
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_page_fits_a_desktop_and_a_phone_in_a_browser(reported, tmp_path, setting):
+    """At either width nothing sticks out of the page, every picture is shown, type is legible, nothing is fetched."""
+    html = (reported(setting) / "report.html").read_text(encoding="utf-8")
+    harness = tmp_path / "harness.html"
+    harness.write_text(MEASURE % (json.dumps(html).replace("</", "<\\/"), [1280, 390]), encoding="utf-8")
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,1000", "--timeout=20000"),
+        *("--virtual-time-budget=20000", "--dump-dom", harness.as_uri()),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search(r"<body>(\[.*\])</body>", result.stdout, re.DOTALL)
+    assert found, result.stdout[-2000:] + result.stderr[-2000:]
+    measured = {each["width"]: each for each in json.loads(found[1])}
+    assert measured.keys() == {1280, 390}
+    for width, page in measured.items():
+        assert page["inner"] == width
+        assert page["scroll"] <= width
+        assert page["wide"] == []
+        assert page["fetched"] == []
+        assert page["smallest"] >= 13
+        assert len(page["images"]) == len(PICTURES | CURVES)
+        assert all(image["ok"] for image in page["images"])
+        # 8 points at 200 dots an inch are 22 pixels high: 8 of them remain on a phone.
+        assert all(image["css"] / image["px"] >= 0.36 for image in page["images"])

@@ -1,0 +1,17 @@
+"""Packages that only some tools need."""
+
+from importlib.util import find_spec
+
+from utils.errors import InputError
+
+
+def require_packages(*names: str) -> None:
+    """Check that packages are installed.
+
+    Raises:
+        InputError: names those that are not, and what to install.
+    """
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise InputError(
+            f"needs {' and '.join(missing)}, not installed here: python -m pip install -r requirements-tools.txt"
+        )
