@@ -129,7 +129,11 @@ def measure_parts(conditions: Conditions, setting: str, precision: str) -> list[
         torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.config.training.clip_gradient)
         optimizer.step()
 
-    parts, inputs = {"optimizer": best_seconds(optimize, conditions)}, features  # the gradients are those of the step
+    # The gradients are those of the step. So many updates along them would drive the network into saturation, where
+    # gradients too small for float32's usual form slow a CPU down: afterwards its weights are what they were.
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    parts, inputs = {"optimizer": best_seconds(optimize, conditions)}, features
+    model.load_state_dict(weights)
     for name, part in {
         "refine": refine,
         "co-attention": model.co_attend,

@@ -82,7 +82,7 @@ def test_video_does_not_depend_on_what_else_is_generated(tmp_path):
             for modality in ("visual", "audio")
             for noisy in ("", "_noisy")
         },
-        "truth.h5": ["regions", "seen", "heard"],
+        "truth.h5": ["regions", "seen", "heard", "bias"],
         "right_labels.h5": ["avadataset"],
         "mil_labels.h5": ["avadataset"],
     }
