@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import ENVIRONMENT, ROOT
-from tools.benchmark import Measurement, in_own_process
-from utils.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch, measure_forward
+from utils.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch
 
 QUICK = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--videos", 6, "--num_workers", 1)
 CONDITIONS = Conditions(torch.device("cpu"), batch_size=2, seconds=0.01, num_workers=0, compiled=False)
@@ -73,17 +72,6 @@ def test_parts_make_up_most_of_the_step(report):
 @pytest.mark.slow
 def test_epoch_is_measured_and_grows_with_its_videos():
     assert 0 < measure_epoch(CONDITIONS, "weakly", "bf16", 3) < measure_epoch(CONDITIONS, "weakly", "bf16", 12)
-
-
-@pytest.mark.slow
-def test_memory_grows_with_the_batch():
-    """Each measurement has a process of its own, so a peak is its own."""
-    small, large = (
-        in_own_process(Measurement("forward", (), measure_forward, (conditions, "weakly", "fp64")))["peak_memory_bytes"]
-        for conditions in (CONDITIONS, Conditions(**{**vars(CONDITIONS), "batch_size": 24}))
-    )
-    # A batch of 24 has 22 videos more, of which at least the features are in memory.
-    assert large > small + 22 * 10 * 7 * 7 * 512 * 8
 
 
 def test_ceiling_is_that_of_the_type_that_it_names(monkeypatch):
