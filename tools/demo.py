@@ -8,13 +8,12 @@ from pathlib import Path
 
 import torch
 
+from configs.options import ROOT
 from dataset import AVEFolder
 from utils.command import run_command
 from utils.errors import InputError
 from utils.packages import require_packages
 from utils.run_folder import BEST
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # Chosen by measuring: small enough for a few minutes on two cores, easy enough to be learned in them. The
 # weakly-supervised setting learns in steps rather than in epochs, so its batches are smaller.

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from configs import Config, load_config
+from configs.options import ROOT
 from dataset.ave import AVEDataset, FeatureFile
 from dataset.batches import Batches
 from dataset.feeds import choose_feed, make_feed
 from dataset.layout import FEATURES
 from model import MODELS
+from model.prediction import CONFIGS
 from model.temporal_relations import Relations
 from utils.device import allow_tf32, autocast, parameter_dtype, to_device
 from utils.distributed import Ranks
@@ -34,8 +36,6 @@ VISUAL, AUDIO = (10, 7, 7, 512), (10, 128)  # of a video of AVE
 CLASSES = 29
 EPOCH_VIDEOS = 3339  # AVE's training split
 DISTINCT_VIDEOS = 32  # random ones; a larger set repeats them
-CONFIGS = {"supervised": "configs/main.json", "weakly": "configs/weak.json"}
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
