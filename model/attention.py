@@ -17,7 +17,7 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
@@ -32,8 +32,13 @@ class MultiHeadAttention(nn.Module):
             dim = query.shape[-1]
             (q,) = self._heads(F.linear(query, self.in_proj_weight[:dim], self.in_proj_bias[:dim]), 1)
             k, v = self._heads(F.linear(memory, self.in_proj_weight[dim:], self.in_proj_bias[dim:]), 2)
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # (n, heads, s, dim / heads)
+        dropout = self.dropout.p if self.training else 0.0
+        if dropout and query.device.type == "cpu":
+            # With dropout, scaled_dot_product_attention has no kernel for a CPU: it takes these steps, and more time.
+            weights = torch.softmax(q * q.shape[-1] ** -0.5 @ k.transpose(2, 3), dim=-1)  # (n, heads, s, m)
+            attended = self.dropout(weights) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # (n, heads, s, dim / heads)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:

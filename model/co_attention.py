@@ -64,7 +64,7 @@ class AudioToVisual(nn.Module):
 
         visual_guide = F.relu(self.pooled_guide(mean_and_max(v) * torch.cat([channels, channels], dim=-1)))
         m1 = self.visual_attention(regions, visual_guide)  # (n, r)
-        m2 = self.audio_guided_attention(F.relu(self.attended_regions(attended), inplace=True), audio_guide)  # (n, r)
+        m2 = self.audio_guided_attention(F.relu(self.attended_regions(attended)), audio_guide)  # (n, r)
 
         f = torch.bmm(torch.stack([m1, m2], dim=1), v) * channels.unsqueeze(1)  # (n, 2, 512)
         f1, f2 = f.unbind(dim=1)
@@ -103,7 +103,7 @@ class CoAttention(nn.Module):
 
     def forward(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Regions ``v`` (n, r, 512) and sound ``a`` (n, 128) to co-attended visual and audio, (n, 512) each."""
-        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v), inplace=True).split(self.widths, dim=-1)
+        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.widths, dim=-1)
         a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.widths, dim=-1)
         visual = self.audio_to_visual(v, a2v_p, a2v_q, regions, audio_guide)
         audio = self.visual_to_audio(v2a_p, v2a_q)

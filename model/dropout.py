@@ -16,9 +16,9 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return F.dropout(x, self.p, self.training)
         kept = round((1 - self.p) * LEVELS)
+        if not self.training or not 0 < kept < LEVELS or x.device.type != "cpu":
+            return F.dropout(x, self.p, self.training)
         numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
         mask = (numbers[: x.numel()] < kept - LEVELS // 2).view(x.shape)
         return x * mask.to(x.dtype).mul_(LEVELS / kept)

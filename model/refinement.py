@@ -28,4 +28,4 @@ class Refinement(nn.Module):
             attended = self.attention(x)
         else:
             attended = self.attention(x.transpose(0, 1)).transpose(0, 1)
-        return self.dropout(F.relu(self.linear(self.norm(x + attended)), inplace=True))
+        return self.dropout(F.relu(self.linear(self.norm(x + attended))))

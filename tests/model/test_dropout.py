@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from model import MODELS
+from model.attention import MultiHeadAttention
 from model.dropout import Dropout
 from model.refinement import Refinement
 from tests.reference import seeded
@@ -18,7 +19,7 @@ VISUAL, AUDIO, D = 512, 128, 256
 
 
 class AttentionDropoutRecorder(TorchFunctionMode):
-    """Notes every dropout of attention weights: the shape it acts on, and its rate."""
+    """Notes every dropout of attention weights that is left to PyTorch: the shape it acts on, and its rate."""
 
     def __init__(self, seen):
         super().__init__()
@@ -37,7 +38,12 @@ def record(model):
     seen = Counter()
 
     def note(module, inputs, output):
-        if not torch.equal(inputs[0], output):
+        if torch.equal(inputs[0], output):
+            return
+        if output.ndim == 4:  # weights of each head
+            n, _, s, m = output.shape
+            seen["attention", (n, s, m), module.p] += 1
+        else:
             seen["features", tuple(output.shape), module.p] += 1
 
     handles = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, nn.Dropout)]
@@ -96,6 +102,25 @@ def test_each_rate_of_the_config_is_obeyed(config, rate, count):
     assert sum(times for (_, _, p), times in record(model).items() if p == 0.375) == count
 
 
+def test_attention_weights_are_dropped_elsewhere_as_on_a_cpu():
+    """Where there is a kernel for it, PyTorch drops them itself."""
+    seen = Counter()
+    attention = MultiHeadAttention(32, 4, dropout=0.3).to("meta")
+    with AttentionDropoutRecorder(seen):
+        attention.train()(torch.rand(B, T, 32, device="meta"), torch.rand(B, 2 * T, 32, device="meta"))
+        attention.eval()(torch.rand(B, T, 32, device="meta"))
+    assert seen == {("attention", (B, T, 2 * T), 0.3): 1}
+
+
+def test_attention_is_the_same_with_and_without_dropout_but_for_what_is_dropped():
+    """The rate is so small that nothing is."""
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(32, 4, dropout=1e-15).double()
+    query, memory = torch.rand(B, T, 32, dtype=torch.float64), torch.rand(B, 2 * T, 32, dtype=torch.float64)
+    for inputs in ((query,), (query, memory)):
+        torch.testing.assert_close(attention.train()(*inputs), attention.eval()(*inputs), rtol=0, atol=1e-14)
+
+
 def test_dropped_features_are_scaled_up():
     torch.manual_seed(0)
     refinement = Refinement(128, 4, attention_dropout=0.0, dropout=0.2)
@@ -128,6 +153,13 @@ def test_dropout_keeps_the_expectation_and_passes_the_gradient_of_what_it_keeps(
     assert out.max().item() == pytest.approx(3 / 0.8, rel=1e-4)
     out.sum().backward()
     torch.testing.assert_close(x.grad, out.detach() / 3)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(1e-9, 1), (1e-6, 1), (1 - 1e-6, 0)])
+def test_rates_next_to_none_and_to_all_are_obeyed(rate, kept):
+    torch.manual_seed(0)
+    out = Dropout(rate)(torch.ones(100))
+    assert (out != 0).float().mean() == kept
 
 
 def test_dropout_is_repeated_by_the_seed():
