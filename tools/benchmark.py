@@ -50,6 +50,7 @@ from utils.measurements import (
 from utils.memory import keep_freed_memory
 from utils.progress import Progress
 from utils.run_folder import log_to_terminal
+from utils.signals import held_signals
 
 log = logging.getLogger(__name__)
 
@@ -183,25 +184,27 @@ def in_own_process(measurement: Measurement) -> object:
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sending, measurement.function, measurement.arguments))
-    # Ctrl-C reaches all processes of a terminal. The new one inherits that it waits there for good: this one ends it.
-    resource_tracker.ensure_running()  # starting it would undo the mask
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    process.start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    sending.close()
     try:
+        # Ctrl-C reaches all processes of a terminal. The new one inherits that it waits there for good: this one ends
+        # it, and so does not hear of it while the process starts, when there is nothing yet to end.
+        resource_tracker.ensure_running()  # starting it would undo the mask
+        with held_signals():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        sending.close()
         result = receiving.recv()
+        process.join()
     except EOFError:
         process.join()
         raise InputError(
             f"{measurement.title}: its process ended with status {process.exitcode}; where it was killed, the memory "
             "is too small: give a smaller --batch_size or fewer --videos"
         ) from None
-    except BaseException:
-        process.terminate()
-        raise
     finally:
-        process.join()
+        if process.is_alive():
+            process.terminate()
+            process.join()
     if isinstance(result, Exception):
         raise InputError(f"{measurement.title}: {result}") from result
     return result

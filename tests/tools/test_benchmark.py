@@ -81,7 +81,8 @@ def test_ceiling_is_that_of_the_type_that_it_names(monkeypatch):
 
 
 @pytest.mark.slow
-def test_interrupted_benchmark_stops_at_once_and_leaves_no_files(tmp_path):
+@pytest.mark.parametrize("delay", [0, 0.005, 0.01, 0.02])  # seconds: while the process of a measurement starts
+def test_interrupted_benchmark_stops_at_once_and_leaves_no_files(tmp_path, delay):
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background jobs ignore it, as do their children
@@ -93,6 +94,7 @@ def test_interrupted_benchmark_stops_at_once_and_leaves_no_files(tmp_path):
             while not list(tmp_path.iterdir()):
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.01)
+            time.sleep(delay)
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=60)[1]
         finally:
