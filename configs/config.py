@@ -10,7 +10,11 @@ from reprlib import repr as shown  # a value of any size in a few words
 from model.config import MAGANConfig, check_types
 from utils.errors import InputError
 
+ROOT = Path(__file__).resolve().parent.parent  # of the repository
+CONFIGS = {"supervised": ROOT / "configs/main.json", "weakly": ROOT / "configs/weak.json"}  # by setting
 PRECISIONS = ("fp32", "bf16", "fp64")
+# How the published checkpoint was trained and scored, whatever the config says.
+AS_PUBLISHED = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.config import PRECISIONS
+from configs.config import PRECISIONS, ROOT
 from dataset.feeds import FEEDS
 from dataset.layout import SPLITS
 from model.config import SCOPES
 
 AUTO = Path("auto")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A trained network, ready to say what happens in a video of any length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from model.magan import MAGAN
-from model.supervised import SupervisedMAGAN, SupervisedOutputs
-from model.weakly import WeaklySupervisedMAGAN, WeaklySupervisedOutputs
 from utils.device import allow_tf32, parameter_dtype
 
 Features = np.ndarray | Tensor
@@ -119,7 +117,7 @@ class TrainedMAGAN:
             seconds = slice(start, start + self.segments)
             outputs = self.network(visual[:, seconds], audio[:, seconds])
             event[:, seconds] += torch.sigmoid(outputs.is_event.double()).cpu()
-            classes[:, seconds] += CLASS_PROBABILITY[type(self.network)](outputs).cpu().unsqueeze(1)
+            classes[:, seconds] += self.network.class_probability(outputs).cpu().unsqueeze(1)
             windows[seconds] += 1
         return (event / windows)[:, :t], (classes / windows.unsqueeze(-1))[:, :t]
 
@@ -139,23 +137,6 @@ class TrainedMAGAN:
             if decided[start] < config.num_events
         ]
         return Prediction(events, decided, event, classes)
-
-
-def _supervised_classes(outputs: SupervisedOutputs) -> Tensor:
-    return torch.softmax(outputs.event.double(), dim=-1)  # (b, K)
-
-
-def _weakly_supervised_classes(outputs: WeaklySupervisedOutputs) -> Tensor:
-    """What the decision compares, with a sum of 1."""
-    score = outputs.event.double() + outputs.gate_score.double()
-    return score / score.sum(dim=-1, keepdim=True)  # (b, K)
-
-
-CLASS_PROBABILITY: dict[type[MAGAN], Callable[..., Tensor]] = {
-    SupervisedMAGAN: _supervised_classes,
-    WeaklySupervisedMAGAN: _weakly_supervised_classes,
-}
-CONFIGS = {"supervised": "configs/main.json", "weakly": "configs/weak.json"}
 
 
 def window_starts(length: int, window: int) -> list[int]:
@@ -186,15 +167,14 @@ def load_magan(
     """
     # The checkpoint's code needs the networks and the configs, and those the package that this module is part of.
     from configs import load_config
-    from configs.options import ROOT
+    from configs.config import AS_PUBLISHED, CONFIGS
     from model import MODELS
     from utils.checkpoint import load_checkpoint
-    from utils.experiment import AS_PUBLISHED
 
     loaded = load_checkpoint(Path(checkpoint))
     config = loaded.config
     if loaded.published:
-        config = load_config(ROOT / CONFIGS[loaded.setting]).with_values(AS_PUBLISHED, "published values")
+        config = load_config(CONFIGS[loaded.setting]).with_values(AS_PUBLISHED, "published values")
     if segments < config.model.top_segments:
         raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
     names = class_names or loaded.class_names or [f"event {k}" for k in range(config.model.num_events)]

@@ -65,6 +65,10 @@ class SupervisedMAGAN(MAGAN):
         event = outputs.event.argmax(dim=-1, keepdim=True)
         return torch.where(is_event, event, self.config.num_events)
 
+    def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
+        """(b, K), float64: how likely each event is to be the video's."""
+        return torch.softmax(outputs.event.double(), dim=-1)
+
     def hits(self, outputs: SupervisedOutputs, labels: Tensor) -> Tensor:
         """Which segments (b, t) are decided as their training labels (b, t, K + 1) say."""
         return self.decide(outputs) == labels.argmax(dim=-1)

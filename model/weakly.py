@@ -63,6 +63,11 @@ class WeaklySupervisedMAGAN(MAGAN):
         event = self._best_class(outputs).unsqueeze(-1)
         return torch.where(is_event, event, self.config.num_events)
 
+    def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        """(b, K), float64: what the decision compares, with a sum of 1."""
+        score = outputs.event.double() + outputs.gate_score.double()
+        return score / score.sum(dim=-1, keepdim=True)
+
     def hits(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
         """Which videos (b,) have the best class that their training labels (b, K) say: a segment's is not known."""
         return self._best_class(outputs) == labels.argmax(dim=-1)

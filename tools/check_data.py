@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from configs import load_config
-from configs.options import ROOT
+from configs.config import CONFIGS
 from dataset.checks import check_folder
 from dataset.report import ERROR, NOTE, WARNING, FileLine, Report
 from utils.command import run_command
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=ROOT / "configs/main.json",
+        default=CONFIGS["supervised"],
         metavar="FILE",
         help="says how many events there are and how wide features are (default: configs/main.json)",
     )

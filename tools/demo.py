@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from configs.options import ROOT
+from configs.config import ROOT
 from dataset import AVEFolder
 from utils.command import run_command
 from utils.errors import InputError

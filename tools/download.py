@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs.options import ROOT
+from configs.config import CONFIGS
 from dataset.annotations import read_annotations, segment_labels
 from dataset.hdf5 import open_hdf5, require_stored
 from dataset.layout import (
@@ -165,7 +165,7 @@ def prepare(data_root: Path, wanted: Sequence[Download], patience: Patience = Pa
         labels = segment_labels(read_annotations(data_root / ANNOTATIONS, NUM_SEGMENTS), NUM_SEGMENTS)
         write_files(data_root, {"right_labels.h5": labels})
         log.info("%s: made from the annotations", data_root / "right_labels.h5")
-    return check(data_root, ROOT / "configs/main.json", full=False)
+    return check(data_root, CONFIGS["supervised"], full=False)
 
 
 def main() -> None:

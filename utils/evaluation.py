@@ -11,7 +11,6 @@ from dataset.ave import Batch
 from dataset.feeds import Feed
 from model.magan import MAGAN
 from model.observation import Observation, observed
-from model.prediction import CLASS_PROBABILITY
 from utils.device import allow_tf32, autocast, to_device
 from utils.distributed import Ranks
 from utils.progress import Progress
@@ -76,7 +75,7 @@ def evaluate(
             answers = {"predicted": model.decide(outputs), "truth": batch.labels.argmax(dim=-1)}
             if detailed:
                 answers["event_probability"] = torch.sigmoid(outputs.is_event.double())
-                answers["class_probability"] = CLASS_PROBABILITY[type(model)](outputs)
+                answers["class_probability"] = model.class_probability(outputs)
                 answers |= {name: values.double() for name, values in observation()._asdict().items()}
             batches.append({name: answer[:owned] for name, answer in answers.items()})
 

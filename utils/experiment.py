@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from configs import Config, Options, load_config, parse_options
+from configs.config import AS_PUBLISHED, CONFIGS
 from configs.options import AUTO
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
@@ -17,7 +18,6 @@ from dataset.feeds import Feed, choose_feed, gigabytes, make_feed
 from dataset.layout import TRAINING_FILES, require_files
 from model import MODELS
 from model.magan import MAGAN
-from model.prediction import CONFIGS
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.device import choose_device, parameter_dtype, reported_shortage
 from utils.distributed import Ranks
@@ -31,8 +31,6 @@ from utils.training import Feeds, Interrupted, State, Trainer, surroundings
 
 log = logging.getLogger(__name__)
 
-# How the published checkpoint was trained and scored, whatever the config says.
-AS_PUBLISHED = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 NOUNS = {"visual": "picture", "audio": "sound"}
 # What may change when a run is continued: nothing that its figures depend on.
 CHANGEABLE = {"n_epoch", "num_workers", "print_freq"}
@@ -287,7 +285,7 @@ def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Ex
     """
     setting = load_checkpoint(checkpoint).setting
     arguments = ("--evaluate", f"--resume={checkpoint}", f"--data_root={data_root}", f"--gpu={gpu}", f"--split={split}")
-    options = parse_options(__doc__, CONFIGS[setting], "", arguments)
+    options = parse_options(__doc__, str(CONFIGS[setting]), "", arguments)
     return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
 
 

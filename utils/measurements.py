@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from configs import Config, load_config
-from configs.options import ROOT
+from configs.config import CONFIGS
 from dataset.ave import AVEDataset, FeatureFile
 from dataset.batches import Batches
 from dataset.feeds import choose_feed, make_feed
 from dataset.layout import FEATURES
 from model import MODELS
-from model.prediction import CONFIGS
 from model.temporal_relations import Relations
 from utils.device import allow_tf32, autocast, parameter_dtype, to_device
 from utils.distributed import Ranks
@@ -229,7 +228,7 @@ def random_trainer(
 ) -> Trainer:
     """The trainer of a setting with its config, on random videos of AVE's size; it writes nothing."""
     values = {"precision": precision, "batch_size": conditions.batch_size}
-    config: Config = load_config(ROOT / CONFIGS[setting]).with_values(values, "benchmark")
+    config: Config = load_config(CONFIGS[setting]).with_values(values, "benchmark")
     torch.manual_seed(0)
     model = MODELS[setting](config.model).to(conditions.device, parameter_dtype(precision))
     dataset = _random_dataset(conditions, setting, precision, num_videos)
