@@ -187,15 +187,20 @@ class AVEFolder:
 
     def class_names(self) -> list[str]:
         """The event names, by class index: of ``Annotations.txt``, or numbered where the folder has none."""
-        path = self.root / ANNOTATIONS
-        if not path.is_file():
+        names = self.annotated_names()
+        if names is None:
             return [f"event {k}" for k in range(self.num_events)]
-        names = class_names(read_annotations(path))
         if len(names) != self.num_events:
             raise InputError(
-                f"{path}: names {len(names)} events, expected {self.num_events} (num_events of the config)"
+                f"{self.root / ANNOTATIONS}: names {len(names)} events, expected {self.num_events} (num_events of the "
+                "config)"
             )
         return names
+
+    def annotated_names(self) -> list[str] | None:
+        """The event names of ``Annotations.txt``, however many it has; None where the folder has no such file."""
+        path = self.root / ANNOTATIONS
+        return class_names(read_annotations(path)) if path.is_file() else None
 
     def _features(self, visual_name: str, audio_name: str) -> tuple[FeatureFile, FeatureFile]:
         visual = FeatureFile(self.root / visual_name, ndim=5, width=self.widths[0])

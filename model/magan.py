@@ -1,13 +1,15 @@
 """MAGAN, the Modality-Aware Gated Attention Network: the paper's figure as code."""
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from model.co_attention import CoAttention
-from model.co_interaction import CoInteraction, UnimodalGates
+from model.co_interaction import CoInteraction, Interactions, UnimodalGates
 from model.config import MAGANConfig
 from model.localization import Localization
 from model.refinement import Refinement
-from model.temporal_relations import TemporalRelations
+from model.temporal_relations import Relations, TemporalRelations
 
 
 class MAGAN(nn.Module):
@@ -55,7 +57,7 @@ class MAGAN(nn.Module):
         # ---------------------------------------------------------------------------------------- localize
         self.localization = Localization(config.d_model, num_classes)
 
-    def forward(self, visual: Tensor, audio: Tensor):
+    def forward(self, visual: Tensor, audio: Tensor) -> NamedTuple:
         """Localise the event of each video.
 
         Args:
@@ -87,15 +89,15 @@ class MAGAN(nn.Module):
         visual, audio = self.co_attention(v.flatten(0, 1), a.flatten(0, 1))  # (b * t, 512) each
         return visual.view(b, t, -1), audio.view(b, t, -1)
 
-    def relate_in_time(self, v: Tensor, a: Tensor):
+    def relate_in_time(self, v: Tensor, a: Tensor) -> Relations:
         """Temporal relations within and between the modalities of each video: (b, t, 512) each to (b, t, 256) each."""
         return self.temporal_relations(v, a)
 
-    def co_interact(self, relations):
+    def co_interact(self, relations: Relations) -> Interactions:
         """Cross-modal gated co-interaction: the fused features (b, t, 256), the gates (b, t) and the scores (b, K)."""
         return self.co_interaction(relations)
 
-    def localize(self, interactions):
+    def localize(self, interactions: Interactions) -> NamedTuple:
         """The setting's outputs from the gated features."""
         raise NotImplementedError
 

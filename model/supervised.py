@@ -61,7 +61,7 @@ class SupervisedMAGAN(MAGAN):
 
     def decide(self, outputs: SupervisedOutputs) -> Tensor:
         """The class of each segment (b, t): the video's best event where is_event is likely enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.float()) > self.config.event_threshold
+        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
         event = outputs.event.argmax(dim=-1, keepdim=True)
         return torch.where(is_event, event, self.config.num_events)
 

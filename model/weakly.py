@@ -59,7 +59,7 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     def decide(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """The class of each segment (b, t): the video's best class where is_event is likely enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.float()) > self.config.event_threshold
+        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
         event = self._best_class(outputs).unsqueeze(-1)
         return torch.where(is_event, event, self.config.num_events)
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def test_published_file_is_scored_as_it_was_made(run, published, seeded_data, se
         *("--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", published / f"{setting}.pth.tar"),
     )
     assert accuracy_of(result) == seeded.expected(setting, "batch")["accuracy"]
-    assert "published by the authors" in result.stderr
+    assert "in the authors' format" in result.stderr
     assert "scope batch, fp64, batches of 16" in result.stderr
     assert "warning" not in result.stderr
 
@@ -75,6 +76,27 @@ def test_flags_override_what_the_checkpoint_says(run, trained, data_root):
     )
     assert "scope batch, bf16, batches of 3" in result.stderr
     accuracy_of(result)
+
+
+@pytest.mark.parametrize("annotated", [None, "other events", "fewer events"])
+def test_events_have_the_names_that_the_checkpoint_was_trained_with(run, trained, data_root, tmp_path, annotated):
+    names = {f"event {k:02d}" for k in range(28)} | {"background"}
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    lines = (root / "Annotations.txt").read_text().replace("event ", "thing ").splitlines(keepends=True)
+    (root / "Annotations.txt").unlink()
+    if annotated:
+        (root / "Annotations.txt").write_text("".join(lines if annotated == "other events" else lines[:20]))
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--evaluate", "--data_root", root, "--resume", trained("supervised") / "best.pth.tar"),
+        *("--split", "train", "--predictions", tmp_path / "predictions.csv"),
+    )
+    assert ("was trained for other events" in result.stderr) == (annotated is not None)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        found = {row["truth"] for row in csv.DictReader(file)}
+    assert found < names
+    assert len(found) > 20
 
 
 def test_train_split_can_be_scored(run, trained, data_root):

@@ -432,7 +432,7 @@ def trainer_of(model, root, run=None):
 def saved(folder, plain):
     """The bytes of the checkpoint that a run leaves when it is stopped after its first batch."""
     run = RunFolder(folder / "run")
-    run.start(CONFIG, "supervised", {}, overwrite=False)
+    run.start({}, overwrite=False)
     trainer = trainer_of(SupervisedMAGAN(TINY), plain[0], run)
     trainer.signal = signal.SIGTERM
     with pytest.raises(Interrupted):

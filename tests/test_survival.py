@@ -199,15 +199,16 @@ def test_full_disk_ends_a_new_run_in_one_sentence_and_leaves_no_part_of_a_file(a
 
 @pytest.mark.slow
 def test_full_disk_harms_nothing_that_was_saved(run, arguments, trained, tmp_path):
-    """Whatever the disk has no room for: the old figures, those of a further epoch, or the checkpoint."""
+    """Whatever the disk has no room for: the figures, what the run is continued with, or the checkpoint."""
     folder = tmp_path / "run"
     run("supv_main.py", *arguments("supervised", folder, "--n_epoch", 1))
     saved = files(folder)
-    kept = ("metrics.csv", "last.pth.tar", "best.pth.tar", "config.json")
+    kept = ["metrics.csv", "last.pth.tar", "best.pth.tar", "config.json"]
     figures = len(saved["metrics.csv"])
-    for size, name in ((figures - 50, ""), (figures + 50, "metrics.csv"), (5000, "last.pth.tar")):
-        save = () if name == "metrics.csv" else SAVE_ALWAYS
-        command = arguments("supervised", folder, "--n_epoch", 3, "--resume", "auto", *save)
+    for size, name in ((figures - 50, "metrics.csv"), (figures + 50, "config.json"), (5000, "last.pth.tar")):
+        if name == "last.pth.tar":
+            kept.remove("config.json")  # which then says what the run was continued with
+        command = arguments("supervised", folder, "--n_epoch", 3, "--resume", "auto", *SAVE_ALWAYS)
         result = with_file_size_limit(size, "supv_main.py", *command)
         assert_one_sentence(result, f"{folder / name}", "cannot be written", "What it held is unharmed")
         left = files(folder)
@@ -358,6 +359,17 @@ def test_auto_does_not_replace_a_checkpoint_that_holds_weights_alone(run, argume
     refused(run, tmp_path, "holds weights alone, no run to continue", *command)
 
 
+def test_run_is_continued_in_its_own_folder_alone(run, data_root, trained, tmp_path):
+    """A copy of its last checkpoint somewhere else does not take over what lies there."""
+    copy = trained("supervised") / "last.pth.tar"
+    for name in ("last.pth.tar", "epoch3.pth.tar"):
+        (tmp_path / name).write_bytes(copy.read_bytes())
+        flags = ("--gpu", "cpu", "--resume", tmp_path / name, "--n_epoch", 4, "--data_root", data_root)
+        refused(run, tmp_path, "is of a run, to be continued in its own folder", *flags)
+    (tmp_path / "config.json").write_text("{}")  # a run's folder, but not under this name
+    refused(run, tmp_path, "in its own folder as last.pth.tar", *flags)
+
+
 def test_run_is_continued_on_its_own_data_alone(run, arguments, trained, tmp_path):
     other = tmp_path / "other"
     run("tools.make_data", "--out", other, "--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 2)
@@ -376,6 +388,7 @@ def test_run_is_continued_by_as_many_processes_alone(run, data_root, trained, tm
     contents = torch.load(trained("supervised") / "last.pth.tar", weights_only=True)
     contents["training"]["processes"] = 2
     save_checkpoint(tmp_path / "last.pth.tar", contents)
+    (tmp_path / "config.json").write_bytes((trained("supervised") / "config.json").read_bytes())
     flags = ("--gpu", "cpu", "--resume", tmp_path / "last.pth.tar", "--n_epoch", 4, "--data_root", data_root)
     refused(run, tmp_path, "has 2 processes, not 1: start as many", *flags)
 
@@ -396,5 +409,5 @@ def test_figures_that_were_changed_by_somebody_else_are_refused(trained, tmp_pat
     text = damage((trained("supervised") / "metrics.csv").read_text())
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.csv: is damaged or was changed: .*move it away to go on without"):
-        RunFolder(tmp_path).go_on(first_epoch=4)
+        RunFolder(tmp_path).go_on({}, first_epoch=4)
     assert (tmp_path / "metrics.csv").read_text() == text

@@ -73,6 +73,10 @@ def test_run_folder_holds_what_the_readme_says(trained, setting):
     assert config["model"]["d_model"] == 32
     assert config["versions"]["torch"] == torch.__version__
 
+    log = (folder / "train.log").read_text()
+    assert "features: ram (held in memory" in log  # said before the folder was made
+    assert log.index("features: ") < log.index(" training videos, ")
+
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_checkpoints_hold_what_they_promise(trained, setting):
@@ -114,6 +118,9 @@ def test_run_continued_after_an_epoch_ends_as_one_that_never_stopped(run, argume
         *("--resume", tmp_path / "last.pth.tar", "--n_epoch", 3),
     )
     assert_same_run(tmp_path, trained(setting))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["training"]["n_epoch"] == 3
+    assert config["arguments"]["resume"] == str(tmp_path / "last.pth.tar")
 
 
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

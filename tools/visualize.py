@@ -89,7 +89,7 @@ def main() -> None:
         )
     _, t, h, w, _ = dataset.parts[0][0].shape
     frames = read_frames(args.video, t) if args.video else None
-    names = [*folder.class_names(), BACKGROUND]
+    names = [*experiment.class_names(), BACKGROUND]
     out = args.out or checkpoint.parent / "attention"
     with reported_failure(out):
         out.mkdir(parents=True, exist_ok=True)

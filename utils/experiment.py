@@ -94,6 +94,10 @@ class Experiment:
         wide = parameter_dtype(self.config.training.precision)
         self.folder = AVEFolder(options.data_root, model.num_events, model.visual_dim, model.audio_dim, wide)
 
+    def class_names(self) -> list[str]:
+        """The events that the checkpoint was trained for; of a published one, which has no names, the folder's."""
+        return self.checkpoint.class_names or self.folder.class_names()
+
     def evaluate(self) -> None:
         """Score the checkpoint on a split; the accuracy is the last line on standard output."""
         predictions = self.options.predictions
@@ -104,7 +108,7 @@ class Experiment:
         if self.ranks.main:
             print(result_line(result.accuracy))
             if predictions:
-                write_predictions(predictions, result, self.folder, self.options.split)
+                write_predictions(predictions, result, self.class_names(), self.folder, self.options.split)
                 log.info("predictions: %s", predictions)
 
     def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation:
@@ -120,8 +124,8 @@ class Experiment:
         feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once, when it is needed
         if mismatched:
             feed = Mismatched(feed, mismatched)
-        names = self.folder.class_names()
-        if self.checkpoint.class_names not in (None, names):
+        annotated = self.folder.annotated_names()
+        if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
             log.warning("warning: the checkpoint was trained for other events than %s names", self.folder.root)
         log.info(
             "%s, %s split: %d videos, scope %s, %s, batches of %d",
@@ -198,12 +202,18 @@ class Experiment:
         return self.run_folder.last if self.run_folder.last.exists() else None
 
     def _own_folder(self, last: Path) -> RunFolder:
+        run = RunFolder(last.parent)
+        if last.name != run.last.name or not run.config.exists():
+            raise InputError(
+                f"{last} is of a run, to be continued in its own folder as {run.last.name}, beside {run.config.name} "
+                "and the other files of the run: put it back there"
+            )
         asked = self.options.snapshot_pref
         if asked and asked.resolve() != last.resolve().parent:
             raise InputError(
                 f"{last} is continued in its own folder, not in {asked}: leave --snapshot_pref out, or copy the folder"
             )
-        return RunFolder(last.parent)
+        return run
 
     def _check_length(self, dataset: AVEDataset) -> None:
         visual, _ = dataset.parts[0]
@@ -232,18 +242,24 @@ class Experiment:
 
     def _open_run(self) -> RunFolder:
         run = self.run_folder
-        if self.continues:
-            run.go_on(State.from_dict(self.checkpoint.training.get("state")).epoch)
-            return run
-        arguments = {
-            "data_root": str(self.options.data_root),
-            "device": str(self.device),
-            "processes": self.ranks.count,
-            "resume": str(self.options.resume) if self.options.resume else None,
+        resolved = {
+            "setting": self.model.setting,
+            **self.config.as_dict(),
+            "arguments": {
+                "data_root": str(self.options.data_root),
+                "device": str(self.device),
+                "processes": self.ranks.count,
+                "resume": str(self.options.resume) if self.options.resume else None,
+                "features": self.options.features,
+                "compile": self.options.compile,
+            },
         }
+        if self.continues:
+            run.go_on(resolved, State.from_dict(self.checkpoint.training.get("state")).epoch)
+            return run
         # What a run that --resume auto restarts left behind before it first saved is not worth keeping.
         overwrite = self.options.overwrite or self.options.resume == AUTO
-        run.start(self.config, self.model.setting, arguments, overwrite)
+        run.start(resolved, overwrite)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
         return run
@@ -321,10 +337,10 @@ def resolve_config(options: Options, checkpoint: Checkpoint | None, continues: b
     if checkpoint and checkpoint.published and options.evaluate:
         config = load_config(options.config or options.default_config).with_values(AS_PUBLISHED, "published values")
         log.info(
-            "%s: published by the authors. It was trained and scored in float64, with attention over the",
+            "%s: in the authors' format. What they published was trained and scored in float64, with attention over "
+            "the whole batch and test batches of 16 in test order; so is this, where no flag says otherwise",
             checkpoint.path,
         )
-        log.info("whole batch and test batches of 16 in test order; it is scored in the same way")
         for name in AS_PUBLISHED.keys() & flags.keys():
             if flags[name] != AS_PUBLISHED[name]:
                 log.warning("warning: --%s %s is not how it was made (%s)", name, flags[name], AS_PUBLISHED[name])

@@ -37,7 +37,9 @@ def require_folder(path: Path) -> None:
         raise InputError(f"{path}: is a folder, expected the name of a file")
 
 
-def write_predictions(path: Path, evaluation: Evaluation, folder: AVEFolder, split: str) -> None:
+def write_predictions(
+    path: Path, evaluation: Evaluation, class_names: Sequence[str], folder: AVEFolder, split: str
+) -> None:
     """Write a detailed evaluation of a split as CSV, a line per segment.
 
     ``class_probability`` is that of the class which the network finds best for the video; where ``event_probability``
@@ -46,7 +48,7 @@ def write_predictions(path: Path, evaluation: Evaluation, folder: AVEFolder, spl
     Raises:
         InputError: the file cannot be written.
     """
-    names = [*folder.class_names(), BACKGROUND]
+    names = [*class_names, BACKGROUND]
     rows = folder.split(split).rows.tolist()
     details = evaluation.details
     best = details.class_probability.max(dim=-1).values

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, plain lines in a pipe."""
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,8 @@ class Progress:
             total=total,
             initial=start,
             desc=self.title,
-            bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining} {postfix}",
+            bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining}{postfix}",
+            ncols=shutil.get_terminal_size().columns,  # 80 where a terminal does not say
             disable=not self.terminal,
             leave=False,
         ) as bar:

@@ -57,7 +57,7 @@ class Report:
         self.out, self.experiment, self.metrics = out, experiment, metrics
         self.evaluation, self.seen, self.heard = evaluation, seen, heard
         self.stats = statistics(evaluation)
-        self.names = [*experiment.folder.class_names(), BACKGROUND]
+        self.names = [*experiment.class_names(), BACKGROUND]
         self.rows = experiment.folder.split(experiment.options.split).rows.tolist()
         self.setting = experiment.model.setting
         self.present = [k for k in range(self.stats.num_events) if self.stats.counts[k]]

@@ -7,17 +7,17 @@ import logging
 import platform
 import sys
 from contextlib import suppress
+from importlib.metadata import version
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
-import h5py
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs import Config
 from utils.atomic import SUFFIX, atomic_write, reported_failure
 from utils.errors import InputError
 
+PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard")  # whose versions are recorded
 BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
 
 
@@ -31,12 +31,16 @@ class TerminalHandler(logging.Handler):
             self.handleError(record)
 
 
+# What is said before a run's folder is open, for its log.
+_early = MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize)
+
+
 def log_to_terminal(main: bool = True) -> None:
     """Send the project's log to standard error; of processes other than the ``main`` one, only warnings."""
     logging.raiseExceptions = False  # a full disk is reported by what needs the file, not by each line of the log
     handler = TerminalHandler(logging.INFO if main else logging.WARNING)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler, _early])
     for package in ("utils", "dataset", "tools"):
         logging.getLogger(package).setLevel(logging.DEBUG)
 
@@ -46,11 +50,15 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.best, self.last, self.metrics = path / BEST, path / LAST, path / METRICS
+        self.best, self.last, self.metrics, self.config = path / BEST, path / LAST, path / METRICS, path / CONFIG
         self.rows: list[dict] = []  # of metrics.csv
 
-    def start(self, config: Config, setting: str, arguments: dict, overwrite: bool) -> None:
+    def start(self, resolved: dict, overwrite: bool) -> None:
         """Begin a run.
+
+        Args:
+            resolved: what it is run with, for ``config.json``.
+            overwrite: whether a run that the folder holds may be removed.
 
         Raises:
             InputError: the folder cannot be written, or holds a run that is not to be overwritten.
@@ -68,24 +76,15 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             for events in self.path.glob("events.out.tfevents.*"):
                 events.unlink()
-            resolved = {
-                "setting": setting,
-                **config.as_dict(),
-                "arguments": arguments,
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "numpy": np.__version__,
-                    "h5py": h5py.__version__,
-                },
-                "threads": torch.get_num_threads(),
-            }
-            with atomic_write(self.path / CONFIG) as temporary:
-                temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
+        self._write_config(resolved)
         self._open(first_epoch=1)
 
-    def go_on(self, first_epoch: int) -> None:
+    def go_on(self, resolved: dict, first_epoch: int) -> None:
         """Continue a run at ``first_epoch``; what was recorded from there on is cut off, for it comes again.
+
+        Args:
+            resolved: what it is run with from now on, for ``config.json``.
+            first_epoch: the first one that is not whole.
 
         Raises:
             InputError: the folder cannot be written, or its ``metrics.csv`` is not what this program wrote.
@@ -98,6 +97,7 @@ class RunFolder:
                     self._write_metrics()
                 else:
                     self.metrics.unlink()
+        self._write_config(resolved)
         self._open(first_epoch)
 
     def record(self, row: dict[str, float]) -> None:
@@ -125,6 +125,12 @@ class RunFolder:
         logging.getLogger().removeHandler(self.log_file)
         with suppress(OSError):
             self.log_file.close()
+
+    def _write_config(self, resolved: dict) -> None:
+        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+        contents = {**resolved, "versions": versions, "threads": torch.get_num_threads()}
+        with reported_failure(self.config), atomic_write(self.config) as temporary:
+            temporary.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
     def _remove_stale(self) -> None:
         """Remove what a run that was killed had not finished writing."""
@@ -160,4 +166,7 @@ class RunFolder:
             self.log_file = logging.FileHandler(self.path / LOG, encoding="utf-8")
             self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
             logging.getLogger().addHandler(self.log_file)
+            logging.getLogger().removeHandler(_early)
+            _early.setTarget(self.log_file)
+            _early.close()
             self.tensorboard = SummaryWriter(self.path, purge_step=first_epoch)

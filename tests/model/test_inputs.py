@@ -108,6 +108,18 @@ def test_background_is_decided_where_an_event_is_not_likely_enough():
     assert (decision[1] == 28).all()
 
 
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_decision_has_all_digits_of_float64(setting):
+    model = small_model(setting, event_threshold=0.7).double()
+    visual, audio = torch.rand(1, 10, 2, 2, 512).double(), torch.rand(1, 10, 128).double()
+    logit = torch.logit(torch.tensor(0.7, dtype=torch.float64))
+    outputs = model(visual, audio)
+    outputs = outputs._replace(event=torch.nn.functional.one_hot(torch.tensor([5]), outputs.event.shape[1]).double())
+    for difference, decided in ((1e-9, 5), (-1e-9, 28)):
+        decision = model.decide(outputs._replace(is_event=(logit + difference).expand(1, 10)))
+        assert (decision == decided).all()
+
+
 def test_event_of_a_video_without_event_is_class_0():
     """As published: one training row of AVE has no event segment."""
     model = small_model()
