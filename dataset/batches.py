@@ -43,6 +43,11 @@ class Batches(Sampler[list[int]]):
             order = torch.randperm(self.num_videos, generator=generator)
         return [batch.tolist() for batch in order.split(self.batch_size)]
 
+    @property
+    def largest(self) -> int:
+        """How many videos this rank has in a batch that is whole."""
+        return len(range(self.rank, min(self.batch_size, self.num_videos), self.num_ranks)) or 1
+
     def sizes(self, number: int) -> tuple[int, int]:
         """How many videos of batch ``number`` this rank owns, and how many the batch has."""
         whole = min(self.batch_size, self.num_videos - number * self.batch_size)

@@ -5,8 +5,8 @@ Where the features lie never changes a value, nor which videos come when.
 
 import logging
 import signal
-import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import psutil
 import torch
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dataset.ave import AVEDataset, Batch
 from dataset.batches import Batches
 from utils.errors import InputError
+from utils.progress import shows_bars
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ CHUNK = 16  # videos read at a time while features are loaded
 class StreamFeed:
     """Batches that worker processes read from the files ahead of their use; memory holds a few of them."""
 
-    def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int) -> None:
+    def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int, pinned: bool = False) -> None:
+        """``pinned``: whether batches wait in memory from which a GPU fetches them on its own."""
         self.dataset = dataset
         self.batches = batches
         self.loader = DataLoader(
@@ -36,7 +38,7 @@ class StreamFeed:
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             worker_init_fn=_leave_signals_to_the_main_process,
             # Iterating draws a number; from a generator of its own, the training's random numbers stay what they are.
             generator=torch.Generator(),
@@ -53,6 +55,13 @@ class StreamFeed:
             yield from self.loader
         except InputError as error:  # a worker's arrives with its traceback as text before the sentence
             raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                f"a process that reads features died, maybe of too little memory: {str(error).splitlines()[0]} "
+                "Try a smaller --num_workers; 0 reads in the main process"
+            ) from error
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -62,17 +71,20 @@ class StreamFeed:
 class ResidentFeed:
     """Batches gathered from features that are held on ``device``: a GPU, or the CPU's memory."""
 
-    def __init__(self, dataset: AVEDataset, batches: Batches, device: torch.device) -> None:
+    def __init__(self, dataset: AVEDataset, batches: Batches, device: torch.device, pinned: bool = False) -> None:
+        """``pinned``: whether batches wait in memory from which a GPU fetches them on its own."""
         self.dataset = dataset
         self.batches = batches
-        self.pinned = device.type == "cpu" and torch.cuda.is_available()  # a GPU fetches from pinned memory on its own
+        self.pinned = pinned
         self.held = self._load(device)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from the ``start``-th on."""
         self.batches.epoch, self.batches.start = number, start
-        for indices in self.batches:
-            index = torch.tensor(indices)
+        batches = list(self.batches)
+        order = torch.tensor(list(chain.from_iterable(batches)), dtype=torch.int64)
+        order = order.to(self.held.visual.device)  # at once, for sending it makes a GPU wait
+        for index in order.split(list(map(len, batches))):
             yield Batch(*(self._gather(tensor, index) for tensor in self.held))
 
     def __len__(self) -> int:
@@ -82,7 +94,7 @@ class ResidentFeed:
     def _load(self, device: torch.device) -> Batch:
         held = None
         chunks = torch.arange(len(self.dataset)).split(CHUNK)
-        for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not sys.stderr.isatty()):
+        for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not shows_bars()):
             batch = self.dataset.__getitems__(chunk)
             if held is None:
                 shapes = [(len(self.dataset), *tensor.shape[1:]) for tensor in batch]
@@ -95,7 +107,7 @@ class ResidentFeed:
 
     def _gather(self, tensor: Tensor, index: Tensor) -> Tensor:
         if not self.pinned:
-            return tensor[index.to(tensor.device, non_blocking=True)]
+            return tensor[index]
         out = torch.empty((len(index), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True)
         return torch.index_select(tensor, 0, index, out=out)
 
@@ -105,9 +117,10 @@ Feed = StreamFeed | ResidentFeed
 
 def make_feed(where: str, dataset: AVEDataset, batches: Batches, num_workers: int, device: torch.device) -> Feed:
     """The feed ``where`` (``device``, ``ram`` or ``stream``) names."""
+    pinned = device.type == "cuda" and where != "device"
     if where == "stream":
-        return StreamFeed(dataset, batches, num_workers)
-    return ResidentFeed(dataset, batches, device if where == "device" else torch.device("cpu"))
+        return StreamFeed(dataset, batches, num_workers, pinned)
+    return ResidentFeed(dataset, batches, device if where == "device" else torch.device("cpu"), pinned)
 
 
 def choose_feed(asked: str, datasets: Sequence[AVEDataset], device: torch.device, ranks_here: int = 1) -> str:
@@ -153,4 +166,4 @@ def _as_it_is(batch: Batch) -> Batch:
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to all processes; without their parent they end

@@ -1,12 +1,24 @@
 """Temporal relations: each modality is read along time, then asks the other modality about it."""
 
 import copy
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from model.attention import ResidualAttention, ResidualFeedForward
+
+
+def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """X, the output of a bidirectional LSTM, (b, t, 512) to (b, t, 2 * d_model).
+
+    On CUDA without autocast: under it, cuDNN's LSTM computes in float16 whatever type was asked for, whose range is too
+    small for gradients that nobody scales.
+    """
+    with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
+        output, _ = lstm(x.to(lstm.weight_ih_l0.dtype) if x.is_cuda else x)
+    return output
 
 
 class Relations(NamedTuple):
@@ -64,8 +76,8 @@ class TemporalRelations(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor) -> Relations:
         """Co-attended features ``visual`` and ``audio``, (b, t, 512) each."""
-        visual, _ = self.visual_lstm(visual)  # X_v: (b, t, 2 * d_model)
-        audio, _ = self.audio_lstm(audio)  # X_a: (b, t, 2 * d_model)
+        visual = read_along_time(self.visual_lstm, visual)  # X_v: (b, t, 2 * d_model)
+        audio = read_along_time(self.audio_lstm, audio)  # X_a: (b, t, 2 * d_model)
         visual_encoded = self.visual_encoder(visual)
         audio_encoded = self.audio_encoder(audio)
         return Relations(

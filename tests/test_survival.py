@@ -11,6 +11,7 @@ import threading
 import time
 
 import h5py
+import psutil
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,7 +20,7 @@ from dataset.batches import Batches
 from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
 from tests.reference import seeded
 from tests.test_training import TIMES, metrics
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import BackgroundWriter, load_checkpoint, save_checkpoint
 from utils.errors import InputError
 from utils.experiment import CHANGEABLE
 from utils.run_folder import RunFolder
@@ -118,6 +119,7 @@ def test_run_that_is_killed_again_and_again_ends_as_one_that_never_stopped(run, 
             before = now
         if (killed / "best.pth.tar").exists():
             load_checkpoint(killed / "best.pth.tar")
+            assert (killed / "last.pth.tar").exists()
         if (killed / "metrics.csv").exists():
             assert [row["epoch"] for row in metrics(killed)] == [str(n + 1) for n in range(len(metrics(killed)))]
     assert kills == KILLS
@@ -186,8 +188,8 @@ def assert_one_sentence(result, *said):
 
 @pytest.mark.parametrize(
     ("size", "name"),
-    [(100, ""), (5000, "last.pth.tar"), (1_000_000, "last.pth.tar")],
-    ids=["config", "log", "checkpoint"],
+    [(100, ""), (1700, ""), (1800, ""), (2000, ""), (5000, "last.pth.tar"), (1_000_000, "last.pth.tar")],
+    ids=["config", "log or events", "log or events", "log or events", "log", "checkpoint"],
 )
 def test_full_disk_ends_a_new_run_in_one_sentence_and_leaves_no_part_of_a_file(arguments, tmp_path, size, name):
     result = with_file_size_limit(size, "supv_main.py", *arguments("supervised", tmp_path / "run", *SAVE_ALWAYS))
@@ -265,6 +267,46 @@ def test_run_goes_on_when_nobody_reads_what_it_says(arguments, trained, tmp_path
     assert_same_end(tmp_path, trained("supervised"))
 
 
+@pytest.mark.slow
+def test_signal_to_all_processes_of_a_run_that_streams_stops_it_as_one_to_the_run(run, arguments, trained, tmp_path):
+    """As ``timeout`` and schedulers send it."""
+    flags = ("--features", "stream", "--num_workers", 2)
+    command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path, *flags)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line.startswith("epoch 2/3 ["):
+                os.killpg(process.pid, signal.SIGTERM)
+                break
+        said += process.stderr.read()
+    assert process.returncode == 143, said
+    assert "stopped and saved" in said
+    assert "Traceback" not in said
+    run("supv_main.py", *arguments("supervised", tmp_path, "--resume", "auto", *flags))
+    assert_same_end(tmp_path, trained("supervised"))
+
+
+@pytest.mark.slow
+def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(arguments, tmp_path):
+    flags = ("--features", "stream", "--num_workers", 1, "--n_epoch", 1000)
+    command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path, *flags)]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line.startswith("epoch 2/"):
+                child = psutil.Process(process.pid).children()[0]
+                child.kill()
+                break
+        said += process.stderr.read()
+    assert process.returncode == 2, said
+    assert "error: a process that reads features died" in said
+    assert "Traceback" not in said
+
+
 # Numbers that are not finite
 
 
@@ -287,12 +329,24 @@ def test_bad_row_is_named_and_mending_it_gives_the_run_that_never_stopped(run, s
         file["avadataset"][at] = float("inf")
     again = (*flags, "--resume", "auto", "--snapshot_pref", folder, *SAVE_ALWAYS)
     said = run("supv_main.py", *again, status=2).stderr
-    assert f"not finite in epoch 2, iteration 3, whose batch has the rows {rows}" in said
+    assert f"not finite in epoch 2, iteration 3, whose batch has the rows {rows} of visual_feature.h5. The" in said
     assert state_of(folder) == (2, 2)  # the last good one
     with h5py.File(root / "visual_feature.h5", "r+") as file:
         file["avadataset"][at] = right
     run("supv_main.py", *again)
     assert_same_end(folder, whole)
+
+
+@pytest.mark.slow
+def test_bad_row_of_the_noisy_videos_is_named_as_one_of_them(run, small_config, tmp_path):
+    root = tmp_path / "data"
+    run("tools.make_data", "--out", root, "--videos", 28, "--noisy", 40, "--map_size", 1)
+    with h5py.File(root / "audio_feature_noisy.h5", "r+") as file:
+        file["avadataset"][11, 4, 7] = float("nan")  # no row that is looked at before training
+    flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("weakly"), "--snapshot_pref", tmp_path / "r")
+    said = run("weakly_main.py", *flags, status=2).stderr
+    noisy = said.split(" of visual_feature_noisy.h5")[0].rpartition("[")[2].rstrip("]").split(", ")
+    assert "11" in noisy
 
 
 @pytest.mark.slow
@@ -332,7 +386,7 @@ def test_figures_and_events_beyond_the_checkpoint_are_cut_off(run, arguments, tr
 
 @pytest.mark.slow
 def test_parts_of_files_that_a_run_left_before_it_first_saved_are_removed(run, arguments, tmp_path):
-    for name in ("last.pth.tar.partial", "config.json.partial", "train.log"):
+    for name in ("last.pth.tar.partial", "config.json.partial"):
         (tmp_path / name).write_text("what a killed run leaves")
     run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1, "--resume", "auto"))
     assert not list(tmp_path.glob("*.partial"))
@@ -357,6 +411,44 @@ def test_auto_does_not_replace_a_checkpoint_that_holds_weights_alone(run, argume
     (tmp_path / "last.pth.tar").write_bytes((trained("supervised") / "best.pth.tar").read_bytes())
     command = arguments("supervised", tmp_path, "--resume", "auto")
     refused(run, tmp_path, "holds weights alone, no run to continue", *command)
+
+
+def test_auto_does_not_replace_the_best_epoch_of_a_run_that_cannot_be_continued(run, arguments, trained, tmp_path):
+    for name, contents in files(trained("supervised")).items():
+        if name != "last.pth.tar":
+            (tmp_path / name).write_bytes(contents)
+    command = arguments("supervised", tmp_path, "--resume", "auto")
+    refused(run, tmp_path, "already holds a run (best.pth.tar, metrics.csv): name another folder", *command)
+
+
+def test_files_of_somebody_else_are_left_alone(run, arguments, tmp_path):
+    foreign = {"thesis.docx.partial": "half", "events.out.tfevents.1.other": "curves", "notes.txt": "notes"}
+    for name, contents in foreign.items():
+        (tmp_path / name).write_text(contents)
+    run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1))
+    assert {name: (tmp_path / name).read_text() for name in foreign} == foreign
+
+
+@pytest.mark.parametrize("name", ["config.json", "train.log"])
+def test_log_or_config_of_somebody_else_is_not_replaced(run, arguments, tmp_path, name):
+    (tmp_path / name).write_text('{"name": "another program"}')
+    refused(run, tmp_path, f"holds {name} of something else", *arguments("supervised", tmp_path, "--resume", "auto"))
+
+
+def test_what_waits_behind_a_checkpoint_that_could_not_be_written_is_not_written(tmp_path):
+    """It could say that the other one is there."""
+    writer = BackgroundWriter()
+    (tmp_path / "best.pth.tar").mkdir()
+
+    def save_both():
+        for name in ("best.pth.tar", "last.pth.tar"):
+            writer.save(tmp_path / name, {})
+        writer.finish()
+
+    with pytest.raises(InputError, match="cannot be written"):
+        save_both()
+    writer.thread.shutdown()
+    assert not (tmp_path / "last.pth.tar").exists()
 
 
 def test_run_is_continued_in_its_own_folder_alone(run, data_root, trained, tmp_path):
@@ -402,8 +494,10 @@ def test_run_is_continued_by_as_many_processes_alone(run, data_root, trained, tm
         lambda text: text[: len(text) * 2 // 3],
         lambda text: "\0" + text,
         lambda text: text.replace("\n2,", '\n"2,'),
+        lambda text: "",
+        lambda text: text.splitlines(keepends=True)[0],
     ],
-    ids=["column", "number", "row missing", "half", "zero byte", "quote"],
+    ids=["column", "number", "row missing", "half", "zero byte", "quote", "empty", "no row"],
 )
 def test_figures_that_were_changed_by_somebody_else_are_refused(trained, tmp_path, damage):
     text = damage((trained("supervised") / "metrics.csv").read_text())

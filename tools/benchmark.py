@@ -86,9 +86,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--compile", action="store_true", help="measure the training step and the epoch with torch.compile")
     add(
         "--epoch",
-        choices=PRECISIONS,
-        help=f"measure an epoch of {EPOCH_VIDEOS} videos in this precision (default: bf16 on a GPU; none on a CPU, "
-        "where it takes minutes)",
+        choices=(*PRECISIONS, "none"),
+        help=f"measure an epoch of {EPOCH_VIDEOS} videos in this precision, or none, since on a CPU it takes minutes "
+        "(default: bf16 on a GPU, the first --precision on a CPU)",
     )
     add("--seconds", type=float, default=5, metavar="S", help="how long to repeat a measurement, at least (default: 5)")
     add("--videos", type=int, default=512, metavar="N", help="videos in the files of the feed (default: 512)")
@@ -141,7 +141,8 @@ def plan(args: argparse.Namespace, conditions: Conditions, scratch: Path) -> lis
         add(f"writing {files}", ("written", dtype), write_features, scratch / dtype, dtype, args.videos)
         for where in ("stream", "ram", *(["device"] if cuda else [])):
             add(f"{where}, {files}", ("feed", where + suffix), measure_feed, conditions, where, scratch / dtype)
-    if epoch := args.epoch or ("bf16" if cuda else None):
+    epoch = args.epoch or ("bf16" if cuda else precisions[0])
+    if epoch != "none":
         title = f"epoch of {EPOCH_VIDEOS} videos, {epoch}"
         add(title, ("epoch_s",), measure_epoch, conditions, settings[0], epoch)
     return measurements

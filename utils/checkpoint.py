@@ -117,6 +117,7 @@ class BackgroundWriter:
     def __init__(self) -> None:
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self.pending: list[Future] = []
+        self.failed = False
 
     def save(self, path: Path, contents: dict) -> None:
         """Write a checkpoint soon; waits while one is written and another one waits.
@@ -126,7 +127,7 @@ class BackgroundWriter:
         """
         while len(self.pending) > 1 or (self.pending and self.pending[0].done()):
             self.pending.pop(0).result()
-        self.pending.append(self.thread.submit(save_checkpoint, path, contents))
+        self.pending.append(self.thread.submit(self._write, path, contents))
 
     def finish(self) -> None:
         """Wait until all is written.
@@ -136,6 +137,15 @@ class BackgroundWriter:
         """
         while self.pending:
             self.pending.pop(0).result()
+
+    def _write(self, path: Path, contents: dict) -> None:
+        if self.failed:  # what comes later must not say that this one is there
+            return
+        try:
+            save_checkpoint(path, contents)
+        except BaseException:
+            self.failed = True
+            raise
 
 
 def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:

@@ -21,7 +21,7 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     """
     if gpu == "cpu":
         return torch.device("cpu")
-    if ranks.count > 1 and torch.cuda.is_available():
+    if ranks.local is not None and torch.cuda.is_available():
         gpu = str(ranks.local)  # torchrun's number wins
     if not gpu.isdecimal():
         raise InputError(f"--gpu is {gpu!r}, expected the number of a CUDA device or cpu")
@@ -30,6 +30,7 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
         return torch.device("cpu")
     if int(gpu) >= torch.cuda.device_count():
         raise InputError(f"--gpu is {gpu}, expected less than {torch.cuda.device_count()}, the number of CUDA devices")
+    torch.cuda.set_device(int(gpu))  # what names no device, such as pinned memory, shall mean this one
     return torch.device("cuda", int(gpu))
 
 

@@ -23,7 +23,7 @@ class Ranks:
         try:
             self.number = int(os.environ.get("RANK", 0))
             self.count = int(os.environ.get("WORLD_SIZE", 1))
-            self.local = int(os.environ.get("LOCAL_RANK", 0))
+            self.local = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None  # None: no torchrun
             self.count_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         except ValueError as error:
             raise InputError(f"RANK, WORLD_SIZE and LOCAL_RANK are set by torchrun to numbers: {error}") from error
@@ -42,10 +42,8 @@ class Ranks:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        try:
-            yield
-        finally:
-            dist.destroy_process_group()
+        yield
+        dist.destroy_process_group()  # not after an error: NCCL would wait for others, which torchrun ends
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The network whose gradients are the mean over all ranks."""

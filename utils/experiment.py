@@ -79,6 +79,8 @@ class Experiment:
         self.device = choose_device(options.gpu, self.ranks)
         if self.device.type == "cpu":
             keep_freed_memory()
+        elif self.config.training.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16: use --precision fp32")
 
         require_room(model_class, self.config)
         torch.manual_seed(self.config.training.seed)
@@ -154,7 +156,7 @@ class Experiment:
         if self.continues:
             self._check_surroundings(surroundings(datasets, self.ranks, self.options.compile))
         where = choose_feed(self.options.features, datasets, self.device, self.ranks.count_here)
-        run = self._open_run() if self.ranks.main else None
+        run = None
         try:
             batch_sizes = (training.batch_size, training.test_batch_size, training.test_batch_size)
             seeds = (training.seed, None, None)
@@ -163,6 +165,7 @@ class Experiment:
                 f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16",
             )
             with shortage, self.ranks.connected(self.device):
+                run = self._open_run() if self.ranks.main else None  # by now all of them have read their checkpoint
                 feeds = Feeds(*(self._feed(where, *each) for each in zip(datasets, batch_sizes, seeds, strict=True)))
                 trainer = Trainer(
                     self.model,
@@ -258,7 +261,7 @@ class Experiment:
             run.go_on(resolved, State.from_dict(self.checkpoint.training.get("state")).epoch)
             return run
         # What a run that --resume auto restarts left behind before it first saved is not worth keeping.
-        overwrite = self.options.overwrite or self.options.resume == AUTO
+        overwrite = self.options.overwrite or (self.options.resume == AUTO and not run.best.exists())
         run.start(resolved, overwrite)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)

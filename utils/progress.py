@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, plain lines in a pipe."""
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -13,6 +14,11 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
+def shows_bars() -> bool:
+    """Whether standard error is a terminal, and no other process of the run writes to it: one of them is enough."""
+    return sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
+
+
 class Progress:
     """A bar on standard error where that is a terminal; elsewhere a line in the log every ``print_freq`` items."""
 
@@ -20,6 +26,7 @@ class Progress:
         self.title = title
         self.print_freq = print_freq
         self.terminal = sys.stderr.isatty()
+        self.bar_shown = shows_bars()
         self.notes = ""
 
     def track(self, items: Iterable[Item], total: int, start: int = 0) -> Iterator[Item]:
@@ -34,7 +41,7 @@ class Progress:
             desc=self.title,
             bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining}{postfix}",
             ncols=shutil.get_terminal_size().columns,  # 80 where a terminal does not say
-            disable=not self.terminal,
+            disable=not self.bar_shown,
             leave=False,
         ) as bar:
             for done, item in enumerate(items, start=start + 1):

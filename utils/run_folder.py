@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import sys
+import threading
 from contextlib import suppress
 from importlib.metadata import version
 from logging.handlers import MemoryHandler
@@ -16,6 +17,9 @@ from tqdm import tqdm
 
 from utils.atomic import SUFFIX, atomic_write, reported_failure
 from utils.errors import InputError
+from utils.signals import held_signals
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard")  # whose versions are recorded
 BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
@@ -45,6 +49,11 @@ def log_to_terminal(main: bool = True) -> None:
         logging.getLogger(package).setLevel(logging.DEBUG)
 
 
+def _note_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread: what fails there, such as a full disk, also fails in what is written after it."""
+    log.debug("%s: %s", failed.thread.name if failed.thread else "thread", failed.exc_value)
+
+
 class RunFolder:
     """A run's files. Open it with ``start`` for a new run or with ``go_on`` for one that is continued."""
 
@@ -65,17 +74,23 @@ class RunFolder:
         """
         held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
         if held and not overwrite:
+            go_on = f"continue it with --resume {self.last}, " if LAST in held else ""
             raise InputError(
-                f"{self.path} already holds a run ({', '.join(held)}): continue it with --resume {self.last}, "
-                "name another folder with --snapshot_pref, or replace it with --overwrite"
+                f"{self.path} already holds a run ({', '.join(held)}): {go_on}name another folder with "
+                "--snapshot_pref, or replace it with --overwrite"
+            )
+        if not held and not self._is_ours() and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
+            raise InputError(
+                f"{self.path} holds {' and '.join(others)} of something else: name another folder with --snapshot_pref"
             )
         with reported_failure(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._remove_stale()
+            if held or self._is_ours():
+                for events in self.path.glob("events.out.tfevents.*"):
+                    events.unlink()
             for name in (*held, LOG):
                 (self.path / name).unlink(missing_ok=True)
-            for events in self.path.glob("events.out.tfevents.*"):
-                events.unlink()
         self._write_config(resolved)
         self._open(first_epoch=1)
 
@@ -134,13 +149,24 @@ class RunFolder:
 
     def _remove_stale(self) -> None:
         """Remove what a run that was killed had not finished writing."""
-        for stale in self.path.glob(f"*{SUFFIX}"):
-            stale.unlink()
+        for name in (BEST, LAST, METRICS, CONFIG):
+            (self.path / f"{name}{SUFFIX}").unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """Whether ``config.json`` is one that a run has written."""
+        try:
+            contents = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(contents, dict) and "setting" in contents and "versions" in contents
 
     def _read_metrics(self, first_epoch: int) -> list[dict]:
         try:
             with open(self.metrics, newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file, strict=True) if int(row["epoch"]) < first_epoch]
+                file_rows = list(csv.DictReader(file, strict=True))
+            rows = [row for row in file_rows if int(row["epoch"]) < first_epoch]
+            if first_epoch > 1 and not file_rows:
+                raise ValueError("it has no epochs")
             whole = all(None not in row and None not in row.values() for row in rows)  # no cell too many or too few
             if not whole or [int(row["epoch"]) for row in rows] != list(range(first_epoch - len(rows), first_epoch)):
                 raise ValueError(f"the epochs up to {first_epoch - 1} are not all there")
@@ -160,8 +186,10 @@ class RunFolder:
             temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     def _open(self, first_epoch: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and evaluation does not need it
+        with held_signals():  # a signal in the middle of an import can be lost
+            from torch.utils.tensorboard import SummaryWriter  # takes a second, and evaluation does not need it
 
+        threading.excepthook = _note_failed_thread
         with reported_failure(self.path):
             self.log_file = logging.FileHandler(self.path / LOG, encoding="utf-8")
             self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

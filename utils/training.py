@@ -97,8 +97,8 @@ class EpochSums:
     def add(self, terms: dict[str, Tensor], hits: Tensor, videos: int) -> None:
         """Add a batch: its mean loss terms, which answers were right, and its size."""
         values = {**{name: term.detach() * videos for name, term in terms.items()}, "hits": hits.sum()}
-        values |= {"answers": hits.new_tensor(0, dtype=torch.float64) + hits.numel()}
-        values |= {"videos": hits.new_tensor(0, dtype=torch.float64) + videos}
+        for name, count in (("answers", hits.numel()), ("videos", videos)):  # filled in there, not copied from here
+            values[name] = torch.full((), count, dtype=torch.float64, device=hits.device)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value.double()
 
@@ -154,11 +154,11 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.feeds, self.run = model, config, feeds, run
         self.class_names, self.device, self.save_seconds, self.ranks = class_names, device, save_seconds, ranks
-        self.network = ranks.wrap(model, device)
+        self.network = self.network_of_whole_batches = ranks.wrap(model, device)
         if compiled and device.type == "cpu":
             log.info("--compile: left off, on a CPU it makes a step slower")
         elif compiled:  # CUDA graphs spare the launches of a step's many small kernels
-            self.network = torch.compile(self.network, mode="reduce-overhead")
+            self.network_of_whole_batches = torch.compile(self.network, mode="reduce-overhead")
         self.writer = BackgroundWriter()
         self.surroundings = surroundings([feed.dataset for feed in feeds], ranks, compiled)
         training = config.training
@@ -168,6 +168,7 @@ class Trainer:
         )
         self.state = State()
         self.signal: int | None = None
+        self.goes_on = False  # whether last.pth.tar is there
         self.saved_at = time.monotonic()
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -204,12 +205,14 @@ class Trainer:
         for batch in progress.track(batches, total=len(feed), start=state.iteration):
             self.step(batch)
             state.iteration += 1
+            if progress.due:
+                self.check_finite()  # waits for the device, so that the time is that of its work
             state.seconds = time.monotonic() - self.began
             if progress.due:
-                self.check_finite()
                 progress.notes = self._notes()
-            # Several ranks agree on what to do, which takes time, when they meet for the figures anyway.
-            if self.ranks.count == 1 or progress.due:
+            # GPUs agree on what to do, which makes them wait, when they meet for the figures anyway. A CPU's steps are
+            # long: torchrun, which waits 30 s for a process that it has asked to stop, would kill it before.
+            if self.ranks.count == 1 or progress.due or self.device.type == "cpu":
                 self.save_or_stop()
 
     def step(self, batch: Batch) -> None:
@@ -218,7 +221,9 @@ class Trainer:
         visual, audio = (to_device(features, self.device, precision) for features in (batch.visual, batch.audio))
         labels = batch.labels.to(self.device, non_blocking=True).to(visual.dtype)
         with autocast(self.device, precision):
-            outputs = self.network(visual, audio)
+            # An epoch's last batch is smaller, and not worth a compilation of its own.
+            is_whole = len(visual) == self.feeds.train.batches.largest
+            outputs = (self.network_of_whole_batches if is_whole else self.network)(visual, audio)
             terms = self.model.loss(outputs, labels)
 
         # The mean over ranks of gradients weighted so is the gradient of the mean over the whole batch.
@@ -238,6 +243,7 @@ class Trainer:
         """Evaluate, record and save what the epoch has brought."""
         state, training = self.state, self.config.training
         self.check_finite()
+        state.seconds = time.monotonic() - self.began
         means = self.sums.means()
         log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
         accuracies = {"val_accuracy": None, "test_accuracy": None}
@@ -261,7 +267,10 @@ class Trainer:
                     "videos_per_s": round(videos_per_s, 2),
                 }
             )
-            if self.best.epoch == state.epoch:
+        if self.best.epoch == state.epoch:
+            if not self.goes_on:  # or a run that is killed soon leaves a best epoch and no way to go on
+                self.save_last()
+            if self.run:
                 scores = {"epoch": state.epoch, **accuracies}
                 contents = checkpoint_contents(self.model, self.config, self.class_names, scores)
                 self.writer.save(self.run.best, contents)
@@ -297,11 +306,16 @@ class Trainer:
                     "use a smaller --lr"
                 )
             return
-        rows = self.feeds.train.dataset.rows[self.feeds.train.batches.whole()[iteration]].tolist()
+        dataset, videos = self.feeds.train.dataset, self.feeds.train.batches.whole()[iteration]
+        rows = []
+        for part, (visual, _) in enumerate(dataset.parts):
+            here = [index for index in videos if dataset.part_of[index] == part]
+            if here:
+                rows.append(f"{dataset.rows[here].tolist()} of {visual.path.name}")
         raise InputError(
             f"the loss or a gradient is not finite in epoch {self.state.epoch}, iteration {iteration + 1}, whose batch "
-            f"has the rows {rows}. The weights were not changed by it. Look for bad features in these rows; "
-            f"where there are none, use a smaller --lr"
+            f"has the rows {' and '.join(rows)}. The weights were not changed by it. Look for bad features in these "
+            f"rows; where there are none, use a smaller --lr"
         )
 
     # ------------------------------------------------------------------------------------------------ saving
@@ -325,7 +339,7 @@ class Trainer:
             scores = {"epoch": self.state.epoch - 1}  # the last one that is whole
             contents = checkpoint_contents(self.model, self.config, self.class_names, scores, training)
             self.writer.save(self.run.last, contents)
-        self.saved_at = time.monotonic()
+        self.goes_on, self.saved_at = True, time.monotonic()
 
     def save_or_stop(self) -> None:
         """Save if it is time to, and stop if a signal arrived; several ranks do what any of them has reason to.
@@ -373,6 +387,7 @@ class Trainer:
         except Exception as error:  # there is no end to what contents of another form make these raise
             raise InputError(f"the run cannot be continued from this checkpoint: {error}") from error
         self.state = State.from_dict(training.get("state"))
+        self.goes_on = True
 
     def _notes(self) -> str:
         means = self.sums.means()

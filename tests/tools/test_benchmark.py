@@ -12,7 +12,7 @@ import torch
 from tests.conftest import ENVIRONMENT, ROOT
 from utils.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch
 
-QUICK = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--videos", 6, "--num_workers", 1)
+QUICK = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--videos", 6, "--num_workers", 1, "--epoch", "none")
 CONDITIONS = Conditions(torch.device("cpu"), batch_size=2, seconds=0.01, num_workers=0, compiled=False)
 PARTS = ["refine", "co-attention", "temporal", "co-interaction", "loss", "optimizer"]
 
