@@ -31,6 +31,7 @@ from utils.errors import InputError
 
 LABELS = ("right_labels.h5", "mil_labels.h5", "labels_noisy.h5")
 ORDERS = tuple(f"{split}_order.h5" for split in SPLITS)
+_KEYS = {file.key for file in FILES.values()}  # two
 # Files of one form, of the videos with events and of those without.
 _COUNTERPARTS = (*zip(FEATURES, NOISY[:2], strict=True), ("mil_labels.h5", "labels_noisy.h5"))
 
@@ -82,6 +83,8 @@ class _Check:
         self.root, self.config, self.full, self.progress = root, config, full, progress
         self.report = Report(root, settings)
         self.present: dict[str, h5py.Dataset] = {}  # what could be opened, by file name
+        self.keys: dict[str, str] = {}  # under which key, by file name
+        self.foreign: dict[str, str] = {}  # by name of a file with the key of others: what is wrong with it
         self.wrong: set[str] = set()  # files in which an error was found: what else may be said of them is moot
         self.values: dict[str, str] = {}  # by file name, for the table
         self.labels: dict[str, np.ndarray] = {}
@@ -112,14 +115,21 @@ class _Check:
                 self._error([name], f"{path}: is missing", self._cure_of(name, again=False))
                 continue
             try:
-                data = open_hdf5(path, key)
-                require_stored(data, path)
+                self._open(name, path, key)
             except InputError as error:
-                self._error([name], str(error), self._cure_of(name))
-            else:
-                self.present[name] = data
+                try:  # what is under another key can be another file of the layout
+                    self._open(name, path, *_KEYS - {key})
+                except InputError:
+                    self._error([name], str(error), self._cure_of(name))
+                else:
+                    self.foreign[name] = str(error)
         if (self.root / OLD_LABELS).is_file() and (self.root / "right_labels.h5").is_file():
             self.report.add(NOTE, ["right_labels.h5"], f"{self.root / OLD_LABELS}: is not read, right_labels.h5 wins")
+
+    def _open(self, name: str, path: Path, key: str) -> None:
+        data = open_hdf5(path, key)
+        require_stored(data, path)
+        self.present[name], self.keys[name] = data, key
 
     def _read_annotations(self) -> None:
         path = self.root / ANNOTATIONS
@@ -147,13 +157,18 @@ class _Check:
     # ------------------------------------------------------------------------------------------ files under false names
 
     def _find_exchanged_forms(self) -> None:
-        """Files of which each has the form of the other: one with five axes, one with three."""
+        """Files of which each has the form of the other: one with five axes, one with three.
+
+        A file with the key of others that no exchange explains is an error by itself.
+        """
         strangers = [name for name in self._sound(FILES) if not self._has_form(name, name)]
         # A file's like is its neighbour, not its neighbour's noisy counterpart.
         for one, other in sorted(combinations(strangers, 2), key=lambda pair: len({name in NOISY for name in pair})):
             if {one, other} & self.wrong or not (self._has_form(one, other) and self._has_form(other, one)):
                 continue
             self._exchanged(one, other, "each has the other's form", self._shape(one), self._shape(other))
+        for name in self._sound(self.foreign):
+            self._error([name], self.foreign[name], self._cure_of(name))
 
     def _find_exchanged_counterparts(self) -> None:
         """Clean and noisy files that have each other's number of videos."""
@@ -175,9 +190,8 @@ class _Check:
 
     def _has_form(self, holder: str, name: str) -> bool:
         """Whether what the file ``holder`` holds could be what belongs in the file ``name``."""
-        data = self.present[holder]
-        shape, key = data.shape, FILES[name].key
-        if FILES[holder].key != key:
+        shape = self.present[holder].shape
+        if self.keys[holder] != FILES[name].key:
             return False
         if name in ORDERS:
             return len(shape) == 1
@@ -397,7 +411,7 @@ class _Check:
                 continue
             line = FileLine(path.name, size=_readable_size(path), values=self._verdict(name))
             if data := self.present.get(name):
-                line = line._replace(key=FILES[name].key, shape=str(data.shape), type=str(data.dtype))
+                line = line._replace(key=self.keys[name], shape=str(data.shape), type=str(data.dtype))
             self.report.lines.append(line)
         path = self.root / ANNOTATIONS
         if path.is_file():

@@ -243,6 +243,26 @@ def test_exchanged_pair_is_found_as_such(root, one, other):
     assert finding.cure == f"rename each to the other's name: {one} and {other}"
 
 
+@pytest.mark.parametrize("order", ["train_order.h5", "val_order.h5", "test_order.h5"])
+@pytest.mark.parametrize("other", [name for name, file in FILES.items() if file.key == "avadataset"])
+def test_exchanged_pair_of_two_keys_is_found_as_such(root, order, other):
+    """Neither has the key that belongs under its name."""
+    exchange(root, order, other)
+    one, two = sorted((order, other), key=list(FILES).index)
+    finding = only(look(root))
+    assert f"{root / one} and {two} are exchanged" in finding.sentence
+    assert finding.cure == f"rename each to the other's name: {one} and {two}"
+
+
+def test_key_of_other_files_that_no_exchange_explains_is_a_missing_key(root):
+    shutil.copyfile(root / "train_order.h5", root / "audio_feature.h5")
+    report = look(root)
+    finding = only(report)
+    assert finding.sentence == f"{root / 'audio_feature.h5'}: has no data set 'avadataset', it has ['order']"
+    assert finding.cure.startswith("delete it and run python -m tools.download")
+    assert verdict(report, "audio_feature.h5") == "WRONG"
+
+
 def test_two_exchanged_pairs_are_two_findings(root):
     exchange(root, "visual_feature.h5", "visual_feature_noisy.h5")
     exchange(root, "audio_feature.h5", "audio_feature_noisy.h5")
