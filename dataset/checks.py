@@ -323,7 +323,13 @@ class _Check:
         if len(self.orders) == len(SPLITS):
             left = np.setdiff1d(np.arange(self.num_videos), np.concatenate([*self.orders.values()])).tolist()
             if left:
-                self.report.add(NOTE, ORDERS, f"{self.root}: {len(left)} rows belong to no split: {listed(left)}")
+                sets = " ".join(f"--{split}_set FILE" for split in SPLITS)
+                self.report.add(
+                    NOTE,
+                    ORDERS,
+                    f"{self.root}: {len(left)} rows belong to no split: {listed(left)}",
+                    f"if they should be used, make orders from lists that have them: {self._make_labels()} {sets}",
+                )
 
     def _find_exchanged_orders(self) -> None:
         """Order files of which one holds another's split, by AVE's own splits or by their sizes."""
@@ -335,6 +341,7 @@ class _Check:
                 [f"{split}_order.h5" for split in others],
                 f"{self.root}: the rows of {' and '.join(others)} are not those of AVE's own splits: "
                 "accuracies do not compare with published ones",
+                f"if they should be, for each of these order files: {self._cure_of(ORDERS[0])}",
             )
         for split, found in held.items():
             if found in (None, split):

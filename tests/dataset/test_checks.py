@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dataset import checks
 from dataset.checks import check_folder, require_sound_data
-from dataset.layout import ANNOTATIONS, FILES
+from dataset.layout import ANNOTATIONS, FILES, REPOSITORY
 from dataset.report import ERROR, NOTE, WARNING
 from dataset.values import SAMPLED
 from model.config import MAGANConfig
@@ -199,6 +199,15 @@ def test_row_that_an_order_names_twice_is_found(root):
     report = look(root)
     assert only(report).sentence == f"{root / 'train_order.h5'}: names 1 rows more than once: {second}"
     assert only(report, NOTE).sentence == f"{root}: 1 rows belong to no split: {first}"
+    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite --train_set FILE" in only(report, NOTE).cure
+
+
+def test_splits_that_are_not_those_of_the_data_set_can_be_replaced_by_them(root, monkeypatch):
+    """They are looked for only where there are as many videos as AVE has."""
+    monkeypatch.setattr(checks, "_AVE", (60, 10, 3))
+    note = only(look(root), NOTE)
+    assert "the rows of train and val and test are not those of AVE's own splits" in note.sentence
+    assert f"delete it and run python -m tools.download --data_root {root}, or copy it from {REPOSITORY}" in note.cure
 
 
 def test_row_that_two_splits_share_is_found(root):
