@@ -24,7 +24,7 @@ from dataset.layout import (
     TRAINING_FILES,
     find_file,
 )
-from dataset.report import ERROR, NOTE, WARNING, FileLine, Report, listed, needs
+from dataset.report import ERROR, NOTE, WARNING, FileLine, Report, counted, listed, needs
 from dataset.values import LARGEST, FeatureValues
 from model.config import MAGANConfig
 from utils.errors import InputError
@@ -112,7 +112,7 @@ class _Check:
         for name, (key, _) in FILES.items():
             path = find_file(self.root, name)
             if not path.is_file():
-                self._error([name], f"{path}: is missing", self._cure_of(name, again=False))
+                self._error([name], f"{path}: {_absence(path)}", self._cure_of(name, again=path.is_dir()))
                 continue
             try:
                 self._open(name, path, key)
@@ -137,8 +137,9 @@ class _Check:
             self.report.add(
                 NOTE,
                 [ANNOTATIONS],
-                f"{path}: is missing, so the events have numbers for names, and labels cannot be compared with it",
-                self._cure_of(ANNOTATIONS, again=False),
+                f"{path}: {_absence(path)}, so the events have numbers for names, "
+                "and labels cannot be compared with it",
+                self._cure_of(ANNOTATIONS, again=path.is_dir()),
             )
             return
         try:
@@ -242,14 +243,16 @@ class _Check:
         read = "all" if self.full else f"{values.rows_read} sampled"
         self.values[name] = f"ok, {values.lowest:.3g} to {values.highest:.3g} in {read} rows"
         where = "" if self.full else f" of {values.rows_read + len(values.unreadable)} sampled ones"
-        for rows, level, what in (
-            (values.unreadable, ERROR, "cannot be read, the file is damaged"),
-            (values.not_finite, ERROR, "hold values that are not finite"),
-            (values.out_of_range, WARNING, f"hold values outside 0 to {LARGEST:g}, expected outputs of a last ReLU"),
-            (values.zero, WARNING, "are zero throughout, as where nothing was written"),
+        outside = f"values outside 0 to {LARGEST:g}, expected outputs of a last ReLU"
+        for rows, level, (one, many), what in (
+            (values.unreadable, ERROR, ("cannot", "cannot"), "be read, the file is damaged"),
+            (values.not_finite, ERROR, ("holds", "hold"), "values that are not finite"),
+            (values.out_of_range, WARNING, ("holds", "hold"), outside),
+            (values.zero, WARNING, ("is", "are"), "zero throughout, as where nothing was written"),
         ):
             if rows:
-                sentence = f"{path}: {len(rows)} rows{where} {what}: {listed(rows)}"
+                number = counted(len(rows), f"row{where} {one}", f"rows{where} {many}")
+                sentence = f"{path}: {number} {what}: {listed(rows)}"
                 if level == ERROR:
                     self._error([name], sentence, self._cure_of(name))
                 else:
@@ -276,8 +279,8 @@ class _Check:
             else:
                 self._error(
                     ["labels_noisy.h5"],
-                    f"{self.root / 'labels_noisy.h5'}: {len(rows)} rows are labelled with an event ({listed(rows)}), "
-                    "expected background throughout",
+                    f"{self.root / 'labels_noisy.h5'}: {counted(len(rows), 'row is', 'rows are')} labelled with "
+                    f"an event ({listed(rows)}), expected background throughout",
                     self._cure_of("labels_noisy.h5"),
                 )
         if segments is not None and videos is not None and not self.annotations:
@@ -287,7 +290,7 @@ class _Check:
                 self._error(
                     ["mil_labels.h5"],
                     f"{self.root / 'mil_labels.h5'}: names another event than {find_file(self.root, LABELS[0]).name} "
-                    f"in {len(rows)} rows: {listed(rows)}",
+                    f"in {counted(len(rows), 'row', 'rows')}: {listed(rows)}",
                     "make both from the annotations: " + self._make_labels(),
                 )
 
@@ -302,10 +305,10 @@ class _Check:
                 self._error([name], str(error), self._cure_of(name))
                 continue
             rows, counts = np.unique(order, return_counts=True)
-            if len(rows) < len(order):
+            if repeated := rows[counts > 1].tolist():
                 self._error(
                     [name],
-                    f"{path}: names {(counts > 1).sum()} rows more than once: {listed(rows[counts > 1].tolist())}",
+                    f"{path}: names {counted(len(repeated), 'row', 'rows')} more than once: {listed(repeated)}",
                     self._cure_of(name),
                 )
             self.orders[split] = order
@@ -316,7 +319,7 @@ class _Check:
             if shared:
                 self._error(
                     [f"{one}_order.h5", f"{other}_order.h5"],
-                    f"{self.root / f'{one}_order.h5'} and {other}_order.h5 share {len(shared)} rows "
+                    f"{self.root / f'{one}_order.h5'} and {other}_order.h5 share {counted(len(shared), 'row', 'rows')} "
                     f"({listed(shared)}), expected none",
                     self._cure_of(f"{one}_order.h5"),
                 )
@@ -327,7 +330,7 @@ class _Check:
                 self.report.add(
                     NOTE,
                     ORDERS,
-                    f"{self.root}: {len(left)} rows belong to no split: {listed(left)}",
+                    f"{self.root}: {counted(len(left), 'row belongs', 'rows belong')} to no split: {listed(left)}",
                     f"if they should be used, make orders from lists that have them: {self._make_labels()} {sets}",
                 )
 
@@ -377,8 +380,8 @@ class _Check:
         if len(self.annotations) != self.num_videos:
             self._error(
                 [ANNOTATIONS],
-                f"{path}: has {len(self.annotations)} videos, expected {self.num_videos}, as other files have: "
-                "it is of another release",
+                f"{path}: has {counted(len(self.annotations), 'video', 'videos')}, expected {self.num_videos}, "
+                "as other files have: it is of another release",
                 f"{self._cure_of(ANNOTATIONS)}, or do without it",
             )
             return
@@ -405,7 +408,8 @@ class _Check:
                 self.report.add(
                     NOTE,
                     [f"{one}_order.h5", f"{other}_order.h5"],
-                    f"{path}: {len(shared)} video ids stand in both {one} and {other}: {listed(shared)}",
+                    f"{path}: {counted(len(shared), 'video id stands', 'video ids stand')} in both "
+                    f"{one} and {other}: {listed(shared)}",
                 )
 
     # ------------------------------------------------------------------------------------------ the report
@@ -414,7 +418,7 @@ class _Check:
         for name in FILES:
             path = find_file(self.root, name)
             if not path.is_file():
-                self.report.lines.append(FileLine(name, values="missing"))
+                self.report.lines.append(FileLine(name, values="a folder" if path.is_dir() else "missing"))
                 continue
             line = FileLine(path.name, size=_readable_size(path), values=self._verdict(name))
             if data := self.present.get(name):
@@ -425,7 +429,7 @@ class _Check:
             shape = f"{len(self.annotations)} lines" if self.annotations else ""
             line = FileLine(ANNOTATIONS, "", shape, "text", _readable_size(path), self._verdict(ANNOTATIONS))
         else:
-            line = FileLine(ANNOTATIONS, values="missing")
+            line = FileLine(ANNOTATIONS, values="a folder" if path.is_dir() else "missing")
         self.report.lines.append(line)
 
     def _verdict(self, name: str) -> str:
@@ -449,7 +453,9 @@ class _Check:
 
     def _cure_of(self, name: str, again: bool = True) -> str:
         if name == "right_labels.h5":
-            return "make it from the annotations: " + self._make_labels()
+            # A file is replaced, a folder is not.
+            delete = "delete it and " if find_file(self.root, name).is_dir() else ""
+            return f"{delete}make it from the annotations: {self._make_labels()}"
         source = FILES[name].source if name in FILES else FILES["mil_labels.h5"].source
         delete = "delete it and " if again else ""
         return f"{delete}run python -m tools.download --data_root {self.root}, or copy it from {source}"
@@ -461,6 +467,10 @@ class _Check:
 
 def _digest(order: np.ndarray) -> str:
     return sha256(order.astype("<i8").tobytes()).hexdigest()
+
+
+def _absence(path: Path) -> str:
+    return "is a folder, expected a file" if path.is_dir() else "is missing"
 
 
 def _readable_size(path: Path) -> str:
