@@ -11,6 +11,7 @@ import numpy as np
 from dataset.annotations import (
     class_names,
     noisy_labels,
+    oddities,
     read_annotations,
     rows_of,
     segment_labels,
@@ -19,6 +20,7 @@ from dataset.annotations import (
 from dataset.ave import FeatureFile
 from dataset.hdf5 import hdf5_image
 from dataset.layout import FILES, SPLITS
+from dataset.report import counted
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
 from utils.atomic import atomic_write
 from utils.command import run_command
@@ -61,7 +63,8 @@ def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarra
         if len(shared := np.intersect1d(orders[one], orders[other])):
             event, video_id, *_ = annotations[shared[0]]
             raise InputError(
-                f"{sets[one]} and {sets[other]} share {len(shared)} videos, expected none: {event}&{video_id} is one"
+                f"{sets[one]} and {sets[other]} share {counted(len(shared), 'video', 'videos')}, expected none: "
+                f"{event}&{video_id} is one"
             )
     return orders
 
@@ -87,6 +90,11 @@ def main() -> None:
     if args.noisy is not None and args.noisy < 1:
         raise InputError(f"--noisy is {args.noisy}, expected 1 or more")
     annotations = read_annotations(args.annotations, NUM_SEGMENTS)
+    num_events = len(class_names(annotations))
+    said = f"{counted(num_events, 'event', 'events')} in {counted(len(annotations), 'video', 'videos')}"
+    print(f"{args.annotations}: {said}", file=sys.stderr)
+    for oddity in oddities(annotations):
+        print(f"warning: {args.annotations}: {oddity}", file=sys.stderr)
     sets = {split: getattr(args, f"{split}_set") for split in SPLITS if getattr(args, f"{split}_set")}
     orders = read_orders(sets, annotations)
     noisy = args.noisy or NUM_NOISY
@@ -96,7 +104,7 @@ def main() -> None:
     contents = {
         "right_labels.h5": segment_labels(annotations, NUM_SEGMENTS),
         "mil_labels.h5": video_labels(annotations),
-        "labels_noisy.h5": noisy_labels(noisy, len(class_names(annotations))),
+        "labels_noisy.h5": noisy_labels(noisy, num_events),
         **{f"{split}_order.h5": rows for split, rows in orders.items()},
     }
     present = [name for name in contents if (args.out / name).exists()]
