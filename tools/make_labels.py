@@ -1,4 +1,7 @@
-"""Make the label files of the AVE layout from Annotations.txt, and the order files from the lists of its splits."""
+"""Make the label files of the AVE layout from Annotations.txt, and the order files from the lists of its splits.
+
+A file that already holds what would be written is left as it is.
+"""
 
 import argparse
 import sys
@@ -18,7 +21,7 @@ from dataset.annotations import (
     video_labels,
 )
 from dataset.ave import FeatureFile
-from dataset.hdf5 import hdf5_image
+from dataset.hdf5 import hdf5_image, open_hdf5, read_all
 from dataset.layout import FILES, SPLITS
 from dataset.report import counted
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
@@ -31,7 +34,12 @@ NUM_NOISY = 178  # of AVE's noisy features
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.make_labels", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.make_labels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="FILE", help="Annotations.txt, with or without header line")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
@@ -48,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"rows of labels_noisy.h5 (default: as many as audio_feature_noisy.h5 in DIR has, else {NUM_NOISY})",
     )
-    add("--overwrite", action="store_true", help="replace those of the files that the folder holds")
+    add("--overwrite", action="store_true", help="replace files of the folder that hold something else")
     return parser.parse_args()
 
 
@@ -67,6 +75,16 @@ def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarra
                 f"{event}&{video_id} is one"
             )
     return orders
+
+
+def holds(path: Path, key: str, values: np.ndarray) -> bool:
+    """Whether a file has these values, of this type, under the key, whatever its other bytes."""
+    try:
+        data = open_hdf5(path, key)
+        same_kind = (data.shape, data.dtype) == (values.shape, values.dtype)
+        return same_kind and np.array_equal(read_all(data, path), values)
+    except InputError:
+        return False
 
 
 def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
@@ -107,12 +125,18 @@ def main() -> None:
         "labels_noisy.h5": noisy_labels(noisy, num_events),
         **{f"{split}_order.h5": rows for split, rows in orders.items()},
     }
-    present = [name for name in contents if (args.out / name).exists()]
+    # Written anew, a published file would have other bytes, and not the SHA-256 any more that tools.download recorded.
+    new = {name: values for name, values in contents.items() if not holds(args.out / name, FILES[name].key, values)}
+    present = [name for name in new if (args.out / name).exists()]
     if present and not args.overwrite:
-        raise InputError(f"{args.out} already holds {', '.join(present)}: name another folder, or give --overwrite")
-    write_files(args.out, contents)
+        raise InputError(
+            f"{args.out} already holds {', '.join(present)} with other contents: "
+            "name another folder, or give --overwrite"
+        )
+    write_files(args.out, new)
     for name, values in contents.items():
-        print(f"{args.out / name}: {values.shape}, {values.dtype}", file=sys.stderr)
+        done = "" if name in new else ", is there already"
+        print(f"{args.out / name}: {values.shape}, {values.dtype}{done}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,34 @@ def test_files_are_replaced_only_on_request(run, annotations, tmp_path):
     assert read(out / "mil_labels.h5").shape == (4, 4)
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_file_of_another_writer_that_holds_the_same_is_left_as_it_is(monkeypatch, capsys, annotations, tmp_path, flags):
+    """Byte for byte, as its recorded SHA-256 needs it; other values or another type are not the same."""
+    out = tmp_path / "data"
+    given = ["make_labels", "--annotations", str(annotations), "--out", str(out), *flags]
+    monkeypatch.setattr(sys, "argv", given)
+    main()
+    path = out / "mil_labels.h5"
+    values, ours = read(path), path.read_bytes()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("avadataset", data=values, chunks=(2, 2), compression="gzip")
+    theirs = path.read_bytes()
+    assert theirs != ours
+    main()
+    assert path.read_bytes() == theirs
+    assert f"{path}: (4, 4), float32, is there already\n" in capsys.readouterr().err
+
+    for other in (values.astype("f8"), 1 - values, values[:-1]):
+        with h5py.File(path, "w") as file:
+            file["avadataset"] = other
+        if flags:
+            main()
+            assert path.read_bytes() == ours
+        else:
+            with pytest.raises(InputError, match=r"already holds mil_labels\.h5 with other contents"):
+                main()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
