@@ -188,6 +188,15 @@ def test_orders_of_ave_are_disjoint_and_complete():
 
 
 @needs_real_files
+def test_some_videos_of_ave_stand_in_several_rows_and_splits():
+    """Known of the published data: they are annotated with two events, and train shares some with val and test."""
+    ids = [annotation.video_id for annotation in real("Annotations.txt")]
+    assert (len(ids), len(set(ids))) == (4143, 4097)
+    train, val, test = ({ids[row] for row in real(f"{split}_order.h5", "order")} for split in ("train", "val", "test"))
+    assert (len(train & test), len(train & val), len(val & test)) == (8, 10, 0)
+
+
+@needs_real_files
 def test_noisy_videos_of_ave_are_background():
     labels = real("labels_noisy.h5", "avadataset")
     assert labels.shape == (178, 29)
