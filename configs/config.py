@@ -16,6 +16,8 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 # How the published checkpoint was trained and scored, whatever the config says.
 AS_PUBLISHED = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
+_LARGEST_FILE = 1_000_000  # bytes; a config has a thousand
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -85,10 +87,16 @@ def load_config(path: Path) -> Config:
     """Read a config file.
 
     Raises:
-        InputError: it is missing or no JSON, a key is unknown or missing, or a value is bad.
+        InputError: it is missing, no regular file, too large or no JSON; a key is unknown or missing; a value is bad.
     """
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # a pipe may never answer, a device never end
+            raise ValueError("it is no regular file")
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:
+            raise ValueError(f"it has more than {_LARGEST_FILE:,} bytes, too many for a config")
+        contents = json.loads(text.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     return parse_config(contents, str(path))

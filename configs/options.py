@@ -34,6 +34,22 @@ class Options:
     compile: bool
 
 
+def _path(text: str) -> Path:
+    """The path that a flag names.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none, which Path takes for the current folder, or it cannot be written down
+            as text, as logs, configs and checkpoints have to.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is empty, expected a path")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no valid UTF-8, expected a path that is") from error
+    return Path(text)
+
+
 def parse_options(
     description: str, default_config: str, snapshot_pref: str, arguments: Sequence[str] | None = None
 ) -> Options:
@@ -48,10 +64,10 @@ def parse_options(
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     add = parser.add_argument
 
-    add("--config", type=Path, metavar="FILE", help=f"hyperparameters (default: {default_config})")
+    add("--config", type=_path, metavar="FILE", help=f"hyperparameters (default: {default_config})")
     add(
         "--data_root",
-        type=Path,
+        type=_path,
         default=Path("./data"),
         metavar="DIR",
         help="features in the AVE layout (default: ./data)",
@@ -59,13 +75,13 @@ def parse_options(
     add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
     add(
         "--snapshot_pref",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help=f"folder for checkpoints, log, metrics and TensorBoard events (default: {snapshot_pref})",
     )
     add(
         "--resume",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="checkpoint, ours or the authors'. last.pth.tar is continued in its folder; another one starts a new run "
         "from its weights; with --evaluate it is scored. auto continues the run in the folder if there is one, else "
@@ -75,7 +91,7 @@ def parse_options(
     add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
     add(
         "--predictions",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="with --evaluate, write truth, prediction and probabilities of every segment as CSV",
     )

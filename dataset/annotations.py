@@ -1,5 +1,6 @@
 """The annotation file of the AVE data set, and the labels that follow from it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
         InputError: a line that cannot be read, by its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Windows programs may begin a text with a byte order mark, which is no part of the first event's name.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     annotations = []
@@ -59,6 +61,21 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
 def class_names(annotations: Sequence[Annotation]) -> list[str]:
     """The events, in the order of their first appearance, which is the order of the class indices."""
     return list(dict.fromkeys(annotation.event for annotation in annotations))
+
+
+def oddities(annotations: Sequence[Annotation]) -> list[str]:
+    """What is likely a slip of somebody who wrote annotations by hand, a sentence each."""
+    videos = Counter(annotation.event for annotation in annotations)
+    lines = Counter((annotation.event, annotation.video_id) for annotation in annotations)
+    alone = [event for event, count in videos.items() if count == 1] if max(videos.values(), default=0) > 1 else []
+    return [
+        *(f"only one video is annotated {event!r}: is it misspelt?" for event in alone),
+        *(
+            f"{count} lines annotate video {video_id!r} with {event!r}, expected one"
+            for (event, video_id), count in lines.items()
+            if count > 1
+        ),
+    ]
 
 
 def segment_labels(annotations: Sequence[Annotation], num_segments: int = 10) -> np.ndarray:

@@ -24,13 +24,14 @@ from dataset.layout import (
     TRAINING_FILES,
     find_file,
 )
-from dataset.report import ERROR, NOTE, WARNING, FileLine, Report, listed, needs
+from dataset.report import ERROR, NOTE, WARNING, FileLine, Report, counted, listed, needs
 from dataset.values import LARGEST, FeatureValues
 from model.config import MAGANConfig
 from utils.errors import InputError
 
 LABELS = ("right_labels.h5", "mil_labels.h5", "labels_noisy.h5")
 ORDERS = tuple(f"{split}_order.h5" for split in SPLITS)
+_KEYS = {file.key for file in FILES.values()}  # two
 # Files of one form, of the videos with events and of those without.
 _COUNTERPARTS = (*zip(FEATURES, NOISY[:2], strict=True), ("mil_labels.h5", "labels_noisy.h5"))
 
@@ -82,6 +83,8 @@ class _Check:
         self.root, self.config, self.full, self.progress = root, config, full, progress
         self.report = Report(root, settings)
         self.present: dict[str, h5py.Dataset] = {}  # what could be opened, by file name
+        self.keys: dict[str, str] = {}  # under which key, by file name
+        self.foreign: dict[str, str] = {}  # by name of a file with the key of others: what is wrong with it
         self.wrong: set[str] = set()  # files in which an error was found: what else may be said of them is moot
         self.values: dict[str, str] = {}  # by file name, for the table
         self.labels: dict[str, np.ndarray] = {}
@@ -109,17 +112,24 @@ class _Check:
         for name, (key, _) in FILES.items():
             path = find_file(self.root, name)
             if not path.is_file():
-                self._error([name], f"{path}: is missing", self._cure_of(name, again=False))
+                self._error([name], f"{path}: {_absence(path)}", self._cure_of(name, again=path.is_dir()))
                 continue
             try:
-                data = open_hdf5(path, key)
-                require_stored(data, path)
+                self._open(name, path, key)
             except InputError as error:
-                self._error([name], str(error), self._cure_of(name))
-            else:
-                self.present[name] = data
+                try:  # what is under another key can be another file of the layout
+                    self._open(name, path, *_KEYS - {key})
+                except InputError:
+                    self._error([name], str(error), self._cure_of(name))
+                else:
+                    self.foreign[name] = str(error)
         if (self.root / OLD_LABELS).is_file() and (self.root / "right_labels.h5").is_file():
             self.report.add(NOTE, ["right_labels.h5"], f"{self.root / OLD_LABELS}: is not read, right_labels.h5 wins")
+
+    def _open(self, name: str, path: Path, key: str) -> None:
+        data = open_hdf5(path, key)
+        require_stored(data, path)
+        self.present[name], self.keys[name] = data, key
 
     def _read_annotations(self) -> None:
         path = self.root / ANNOTATIONS
@@ -127,8 +137,9 @@ class _Check:
             self.report.add(
                 NOTE,
                 [ANNOTATIONS],
-                f"{path}: is missing, so the events have numbers for names, and labels cannot be compared with it",
-                self._cure_of(ANNOTATIONS, again=False),
+                f"{path}: {_absence(path)}, so the events have numbers for names, "
+                "and labels cannot be compared with it",
+                self._cure_of(ANNOTATIONS, again=path.is_dir()),
             )
             return
         try:
@@ -147,13 +158,18 @@ class _Check:
     # ------------------------------------------------------------------------------------------ files under false names
 
     def _find_exchanged_forms(self) -> None:
-        """Files of which each has the form of the other: one with five axes, one with three."""
+        """Files of which each has the form of the other: one with five axes, one with three.
+
+        A file with the key of others that no exchange explains is an error by itself.
+        """
         strangers = [name for name in self._sound(FILES) if not self._has_form(name, name)]
         # A file's like is its neighbour, not its neighbour's noisy counterpart.
         for one, other in sorted(combinations(strangers, 2), key=lambda pair: len({name in NOISY for name in pair})):
             if {one, other} & self.wrong or not (self._has_form(one, other) and self._has_form(other, one)):
                 continue
             self._exchanged(one, other, "each has the other's form", self._shape(one), self._shape(other))
+        for name in self._sound(self.foreign):
+            self._error([name], self.foreign[name], self._cure_of(name))
 
     def _find_exchanged_counterparts(self) -> None:
         """Clean and noisy files that have each other's number of videos."""
@@ -175,9 +191,8 @@ class _Check:
 
     def _has_form(self, holder: str, name: str) -> bool:
         """Whether what the file ``holder`` holds could be what belongs in the file ``name``."""
-        data = self.present[holder]
-        shape, key = data.shape, FILES[name].key
-        if FILES[holder].key != key:
+        shape = self.present[holder].shape
+        if self.keys[holder] != FILES[name].key:
             return False
         if name in ORDERS:
             return len(shape) == 1
@@ -228,14 +243,16 @@ class _Check:
         read = "all" if self.full else f"{values.rows_read} sampled"
         self.values[name] = f"ok, {values.lowest:.3g} to {values.highest:.3g} in {read} rows"
         where = "" if self.full else f" of {values.rows_read + len(values.unreadable)} sampled ones"
-        for rows, level, what in (
-            (values.unreadable, ERROR, "cannot be read, the file is damaged"),
-            (values.not_finite, ERROR, "hold values that are not finite"),
-            (values.out_of_range, WARNING, f"hold values outside 0 to {LARGEST:g}, expected outputs of a last ReLU"),
-            (values.zero, WARNING, "are zero throughout, as where nothing was written"),
+        outside = f"values outside 0 to {LARGEST:g}, expected outputs of a last ReLU"
+        for rows, level, (one, many), what in (
+            (values.unreadable, ERROR, ("cannot", "cannot"), "be read, the file is damaged"),
+            (values.not_finite, ERROR, ("holds", "hold"), "values that are not finite"),
+            (values.out_of_range, WARNING, ("holds", "hold"), outside),
+            (values.zero, WARNING, ("is", "are"), "zero throughout, as where nothing was written"),
         ):
             if rows:
-                sentence = f"{path}: {len(rows)} rows{where} {what}: {listed(rows)}"
+                number = counted(len(rows), f"row{where} {one}", f"rows{where} {many}")
+                sentence = f"{path}: {number} {what}: {listed(rows)}"
                 if level == ERROR:
                     self._error([name], sentence, self._cure_of(name))
                 else:
@@ -262,8 +279,8 @@ class _Check:
             else:
                 self._error(
                     ["labels_noisy.h5"],
-                    f"{self.root / 'labels_noisy.h5'}: {len(rows)} rows are labelled with an event ({listed(rows)}), "
-                    "expected background throughout",
+                    f"{self.root / 'labels_noisy.h5'}: {counted(len(rows), 'row is', 'rows are')} labelled with "
+                    f"an event ({listed(rows)}), expected background throughout",
                     self._cure_of("labels_noisy.h5"),
                 )
         if segments is not None and videos is not None and not self.annotations:
@@ -273,7 +290,7 @@ class _Check:
                 self._error(
                     ["mil_labels.h5"],
                     f"{self.root / 'mil_labels.h5'}: names another event than {find_file(self.root, LABELS[0]).name} "
-                    f"in {len(rows)} rows: {listed(rows)}",
+                    f"in {counted(len(rows), 'row', 'rows')}: {listed(rows)}",
                     "make both from the annotations: " + self._make_labels(),
                 )
 
@@ -288,10 +305,10 @@ class _Check:
                 self._error([name], str(error), self._cure_of(name))
                 continue
             rows, counts = np.unique(order, return_counts=True)
-            if len(rows) < len(order):
+            if repeated := rows[counts > 1].tolist():
                 self._error(
                     [name],
-                    f"{path}: names {(counts > 1).sum()} rows more than once: {listed(rows[counts > 1].tolist())}",
+                    f"{path}: names {counted(len(repeated), 'row', 'rows')} more than once: {listed(repeated)}",
                     self._cure_of(name),
                 )
             self.orders[split] = order
@@ -302,14 +319,20 @@ class _Check:
             if shared:
                 self._error(
                     [f"{one}_order.h5", f"{other}_order.h5"],
-                    f"{self.root / f'{one}_order.h5'} and {other}_order.h5 share {len(shared)} rows "
+                    f"{self.root / f'{one}_order.h5'} and {other}_order.h5 share {counted(len(shared), 'row', 'rows')} "
                     f"({listed(shared)}), expected none",
                     self._cure_of(f"{one}_order.h5"),
                 )
         if len(self.orders) == len(SPLITS):
             left = np.setdiff1d(np.arange(self.num_videos), np.concatenate([*self.orders.values()])).tolist()
             if left:
-                self.report.add(NOTE, ORDERS, f"{self.root}: {len(left)} rows belong to no split: {listed(left)}")
+                sets = " ".join(f"--{split}_set FILE" for split in SPLITS)
+                self.report.add(
+                    NOTE,
+                    ORDERS,
+                    f"{self.root}: {counted(len(left), 'row belongs', 'rows belong')} to no split: {listed(left)}",
+                    f"if they should be used, make orders from lists that have them: {self._make_labels()} {sets}",
+                )
 
     def _find_exchanged_orders(self) -> None:
         """Order files of which one holds another's split, by AVE's own splits or by their sizes."""
@@ -321,6 +344,7 @@ class _Check:
                 [f"{split}_order.h5" for split in others],
                 f"{self.root}: the rows of {' and '.join(others)} are not those of AVE's own splits: "
                 "accuracies do not compare with published ones",
+                f"if they should be, for each of these order files: {self._cure_of(ORDERS[0])}",
             )
         for split, found in held.items():
             if found in (None, split):
@@ -356,8 +380,8 @@ class _Check:
         if len(self.annotations) != self.num_videos:
             self._error(
                 [ANNOTATIONS],
-                f"{path}: has {len(self.annotations)} videos, expected {self.num_videos}, as other files have: "
-                "it is of another release",
+                f"{path}: has {counted(len(self.annotations), 'video', 'videos')}, expected {self.num_videos}, "
+                "as other files have: it is of another release",
                 f"{self._cure_of(ANNOTATIONS)}, or do without it",
             )
             return
@@ -384,7 +408,8 @@ class _Check:
                 self.report.add(
                     NOTE,
                     [f"{one}_order.h5", f"{other}_order.h5"],
-                    f"{path}: {len(shared)} video ids stand in both {one} and {other}: {listed(shared)}",
+                    f"{path}: {counted(len(shared), 'video id stands', 'video ids stand')} in both "
+                    f"{one} and {other}: {listed(shared)}",
                 )
 
     # ------------------------------------------------------------------------------------------ the report
@@ -393,18 +418,18 @@ class _Check:
         for name in FILES:
             path = find_file(self.root, name)
             if not path.is_file():
-                self.report.lines.append(FileLine(name, values="missing"))
+                self.report.lines.append(FileLine(name, values="a folder" if path.is_dir() else "missing"))
                 continue
             line = FileLine(path.name, size=_readable_size(path), values=self._verdict(name))
             if data := self.present.get(name):
-                line = line._replace(key=FILES[name].key, shape=str(data.shape), type=str(data.dtype))
+                line = line._replace(key=self.keys[name], shape=str(data.shape), type=str(data.dtype))
             self.report.lines.append(line)
         path = self.root / ANNOTATIONS
         if path.is_file():
             shape = f"{len(self.annotations)} lines" if self.annotations else ""
             line = FileLine(ANNOTATIONS, "", shape, "text", _readable_size(path), self._verdict(ANNOTATIONS))
         else:
-            line = FileLine(ANNOTATIONS, values="missing")
+            line = FileLine(ANNOTATIONS, values="a folder" if path.is_dir() else "missing")
         self.report.lines.append(line)
 
     def _verdict(self, name: str) -> str:
@@ -428,7 +453,9 @@ class _Check:
 
     def _cure_of(self, name: str, again: bool = True) -> str:
         if name == "right_labels.h5":
-            return "make it from the annotations: " + self._make_labels()
+            # A file is replaced, a folder is not.
+            delete = "delete it and " if find_file(self.root, name).is_dir() else ""
+            return f"{delete}make it from the annotations: {self._make_labels()}"
         source = FILES[name].source if name in FILES else FILES["mil_labels.h5"].source
         delete = "delete it and " if again else ""
         return f"{delete}run python -m tools.download --data_root {self.root}, or copy it from {source}"
@@ -440,6 +467,10 @@ class _Check:
 
 def _digest(order: np.ndarray) -> str:
     return sha256(order.astype("<i8").tobytes()).hexdigest()
+
+
+def _absence(path: Path) -> str:
+    return "is a folder, expected a file" if path.is_dir() else "is missing"
 
 
 def _readable_size(path: Path) -> str:

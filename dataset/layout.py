@@ -85,7 +85,10 @@ def require_files(root: Path, names: Iterable[str]) -> None:
     missing = [name for name in names if not find_file(root, name).is_file()]
     if missing:
         width = max(map(len, missing))
-        listing = "\n".join(f"  {name:{width}}  {FILES[name].source}" for name in missing)
+        listing = "\n".join(
+            f"  {name:{width}}  {'is a folder, expected a file: ' * (root / name).is_dir()}{FILES[name].source}"
+            for name in missing
+        )
         raise InputError(
             f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}:\n{listing}\n"
             "Put them there, as python -m tools.download does, or name another folder with --data_root.\n"

@@ -58,6 +58,11 @@ def needs(setting: str, files: Iterable[str]) -> bool:
     return any(name == ANNOTATIONS or name in TRAINING_FILES[setting] for name in files)
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """A number and its words, as in '1 row is' and '2 rows are'."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def listed(values: Sequence[object], most: int = 20) -> str:
     """The values with commas between them, the first ones where they are many."""
     more = f" and {len(values) - most} more" if len(values) > most else ""

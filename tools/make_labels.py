@@ -1,4 +1,7 @@
-"""Make the label files of the AVE layout from Annotations.txt, and the order files from the lists of its splits."""
+"""Make the label files of the AVE layout from Annotations.txt, and the order files from the lists of its splits.
+
+A file that already holds what would be written is left as it is.
+"""
 
 import argparse
 import sys
@@ -11,14 +14,16 @@ import numpy as np
 from dataset.annotations import (
     class_names,
     noisy_labels,
+    oddities,
     read_annotations,
     rows_of,
     segment_labels,
     video_labels,
 )
 from dataset.ave import FeatureFile
-from dataset.hdf5 import hdf5_image
+from dataset.hdf5 import hdf5_image, open_hdf5, read_all
 from dataset.layout import FILES, SPLITS
+from dataset.report import counted
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
 from utils.atomic import atomic_write
 from utils.command import run_command
@@ -29,7 +34,12 @@ NUM_NOISY = 178  # of AVE's noisy features
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.make_labels", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.make_labels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="FILE", help="Annotations.txt, with or without header line")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
@@ -46,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"rows of labels_noisy.h5 (default: as many as audio_feature_noisy.h5 in DIR has, else {NUM_NOISY})",
     )
-    add("--overwrite", action="store_true", help="replace those of the files that the folder holds")
+    add("--overwrite", action="store_true", help="replace files of the folder that hold something else")
     return parser.parse_args()
 
 
@@ -61,9 +71,20 @@ def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarra
         if len(shared := np.intersect1d(orders[one], orders[other])):
             event, video_id, *_ = annotations[shared[0]]
             raise InputError(
-                f"{sets[one]} and {sets[other]} share {len(shared)} videos, expected none: {event}&{video_id} is one"
+                f"{sets[one]} and {sets[other]} share {counted(len(shared), 'video', 'videos')}, expected none: "
+                f"{event}&{video_id} is one"
             )
     return orders
+
+
+def holds(path: Path, key: str, values: np.ndarray) -> bool:
+    """Whether a file has these values, of this type, under the key, whatever its other bytes."""
+    try:
+        data = open_hdf5(path, key)
+        same_kind = (data.shape, data.dtype) == (values.shape, values.dtype)
+        return same_kind and np.array_equal(read_all(data, path), values)
+    except InputError:
+        return False
 
 
 def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
@@ -87,6 +108,11 @@ def main() -> None:
     if args.noisy is not None and args.noisy < 1:
         raise InputError(f"--noisy is {args.noisy}, expected 1 or more")
     annotations = read_annotations(args.annotations, NUM_SEGMENTS)
+    num_events = len(class_names(annotations))
+    said = f"{counted(num_events, 'event', 'events')} in {counted(len(annotations), 'video', 'videos')}"
+    print(f"{args.annotations}: {said}", file=sys.stderr)
+    for oddity in oddities(annotations):
+        print(f"warning: {args.annotations}: {oddity}", file=sys.stderr)
     sets = {split: getattr(args, f"{split}_set") for split in SPLITS if getattr(args, f"{split}_set")}
     orders = read_orders(sets, annotations)
     noisy = args.noisy or NUM_NOISY
@@ -96,15 +122,21 @@ def main() -> None:
     contents = {
         "right_labels.h5": segment_labels(annotations, NUM_SEGMENTS),
         "mil_labels.h5": video_labels(annotations),
-        "labels_noisy.h5": noisy_labels(noisy, len(class_names(annotations))),
+        "labels_noisy.h5": noisy_labels(noisy, num_events),
         **{f"{split}_order.h5": rows for split, rows in orders.items()},
     }
-    present = [name for name in contents if (args.out / name).exists()]
+    # Written anew, a published file would have other bytes, and not the SHA-256 any more that tools.download recorded.
+    new = {name: values for name, values in contents.items() if not holds(args.out / name, FILES[name].key, values)}
+    present = [name for name in new if (args.out / name).exists()]
     if present and not args.overwrite:
-        raise InputError(f"{args.out} already holds {', '.join(present)}: name another folder, or give --overwrite")
-    write_files(args.out, contents)
+        raise InputError(
+            f"{args.out} already holds {', '.join(present)} with other contents: "
+            "name another folder, or give --overwrite"
+        )
+    write_files(args.out, new)
     for name, values in contents.items():
-        print(f"{args.out / name}: {values.shape}, {values.dtype}", file=sys.stderr)
+        done = "" if name in new else ", is there already"
+        print(f"{args.out / name}: {values.shape}, {values.dtype}{done}", file=sys.stderr)
 
 
 if __name__ == "__main__":

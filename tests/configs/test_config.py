@@ -1,6 +1,7 @@
 """Hyperparameters: the published values, what a config file may hold, and the flags that replace its values."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -195,6 +196,25 @@ def test_missing_file_and_folder_are_refused(path):
         assert str(error.value).startswith(f"{wrong}: cannot be read as JSON")
 
 
+def test_file_larger_than_any_config_is_refused(path):
+    path.write_text(json.dumps(MAIN) + " " * 1_000_000)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    assert str(error.value) == (
+        f"{path}: cannot be read as JSON: it has more than 1,000,000 bytes, too many for a config"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipe_and_device_are_refused_before_they_are_read(path):
+    """A pipe that nobody writes to never answers, and a device may never end."""
+    os.mkfifo(path)
+    for wrong in (path, Path("/dev/null")):
+        with pytest.raises(InputError) as error:
+            load_config(wrong)
+        assert str(error.value) == f"{wrong}: cannot be read as JSON: it is no regular file"
+
+
 # Flags
 
 
@@ -279,6 +299,18 @@ def test_abbreviated_flag_is_refused(refused, flags):
 )
 def test_flag_of_the_wrong_kind_is_named(refused, flags, said):
     assert said in refused(*flags)
+
+
+@pytest.mark.parametrize("flag", ["--config", "--data_root", "--snapshot_pref", "--resume", "--predictions"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("", "is empty, expected a path"),
+        ("/tmp/bad\udcff", r"'/tmp/bad\udcff' is no valid UTF-8, expected a path that is"),  # the byte ff
+    ],
+)
+def test_path_that_is_none_or_no_text_is_refused(refused, flag, value, said):
+    assert f"argument {flag}: {said}" in refused(flag, value)
 
 
 def test_evaluation_needs_a_checkpoint(refused, options):

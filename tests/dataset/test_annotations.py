@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dataset.annotations import Annotation, class_names, read_annotations, segment_labels, video_labels
+from dataset.annotations import Annotation, class_names, oddities, read_annotations, segment_labels, video_labels
 from utils.errors import InputError
 
 HEADER = "Category&VideoID&Quality&StartTime&EndTime\n"
@@ -34,8 +34,11 @@ def written(tmp_path):
 
 @pytest.mark.parametrize(
     "contents",
-    [LINES, HEADER + LINES, LINES.replace("\n", "\r\n"), LINES.strip(), "\n" + LINES.replace("\n", " \n\n")],
-    ids=["plain", "header", "windows", "no last newline", "blanks"],
+    [
+        *(LINES, HEADER + LINES, LINES.replace("\n", "\r\n"), LINES.strip(), "\n" + LINES.replace("\n", " \n\n")),
+        *("\ufeff" + LINES, "\ufeff" + HEADER + LINES),
+    ],
+    ids=["plain", "header", "windows", "no last newline", "blanks", "byte order mark", "byte order mark and header"],
 )
 def test_lines_are_read_with_or_without_the_header(written, contents):
     assert read_annotations(written(contents)) == [
@@ -52,6 +55,23 @@ def test_class_index_is_the_order_of_first_appearance(written):
     assert class_names(annotations) == ["Truck", "Violin, fiddle", "Male speech, man speaking (loud)"]
     assert video_labels(annotations).argmax(axis=1).tolist() == [0, 1, 0, 2, 1]
     assert class_names(annotations[::-1]) == ["Violin, fiddle", "Male speech, man speaking (loud)", "Truck"]
+
+
+def test_event_of_a_single_video_is_odd_where_others_have_more(written):
+    truck, bell = "Truck&a&good&0&1\nTruck&b&good&0&1\n", "Churh bell&c&good&0&1\n"
+    assert oddities(read_annotations(written(truck + bell))) == [
+        "only one video is annotated 'Churh bell': is it misspelt?"
+    ]
+    assert oddities(read_annotations(written(truck))) == []
+    assert oddities(read_annotations(written("Truck&a&good&0&1\n" + bell))) == []  # all have one
+
+
+def test_video_that_has_the_same_event_twice_is_odd(written):
+    """Whatever else the lines say. A video under two events is not: AVE has some."""
+    assert oddities(read_annotations(written("Truck&a&good&0&1\nTruck&a&bad&2&3\n"))) == [
+        "2 lines annotate video 'a' with 'Truck', expected one"
+    ]
+    assert oddities(read_annotations(written("Truck&a&good&0&1\nBark&a&good&0&1\n"))) == []
 
 
 def test_segments_from_start_to_before_end_carry_the_event_and_the_rest_is_background(written):
@@ -150,6 +170,7 @@ def test_ave_has_4143_videos_of_28_events():
     assert (len(annotations), len(names)) == (4143, 28)
     assert (names[0], names[-1]) == ("Church bell", "Mandolin")
     assert [row for row, annotation in enumerate(annotations) if annotation.start == annotation.end] == [26]
+    assert oddities(annotations) == []
 
 
 @needs_real_files
@@ -164,6 +185,15 @@ def test_orders_of_ave_are_disjoint_and_complete():
     orders = [real(f"{split}_order.h5", "order") for split in ("train", "val", "test")]
     assert [len(order) for order in orders] == [3339, 402, 402]
     assert sorted(np.concatenate(orders)) == list(range(4143))
+
+
+@needs_real_files
+def test_some_videos_of_ave_stand_in_several_rows_and_splits():
+    """Known of the published data: they are annotated with two events, and train shares some with val and test."""
+    ids = [annotation.video_id for annotation in real("Annotations.txt")]
+    assert (len(ids), len(set(ids))) == (4143, 4097)
+    train, val, test = ({ids[row] for row in real(f"{split}_order.h5", "order")} for split in ("train", "val", "test"))
+    assert (len(train & test), len(train & val), len(val & test)) == (8, 10, 0)
 
 
 @needs_real_files

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dataset import checks
 from dataset.checks import check_folder, require_sound_data
-from dataset.layout import ANNOTATIONS, FILES
+from dataset.layout import ANNOTATIONS, FILES, REPOSITORY, require_files
 from dataset.report import ERROR, NOTE, WARNING
 from dataset.values import SAMPLED
 from model.config import MAGANConfig
@@ -87,6 +87,26 @@ def test_missing_file_keeps_from_running_what_needs_it(root, name):
     assert FILES[name].source in finding.cure or "make_labels" in finding.cure
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_folder_in_place_of_a_file_is_called_so(root, name):
+    (root / name).unlink()
+    (root / name).mkdir()
+    report = look(root)
+    assert only(report).sentence == f"{root / name}: is a folder, expected a file"
+    assert only(report).cure.startswith("delete it and ")
+    assert verdict(report, name) == "a folder"
+    with pytest.raises(InputError, match="is a folder, expected a file: "):
+        require_files(root, FILES)
+
+
+def test_folder_in_place_of_the_annotations_is_called_so(root):
+    (root / ANNOTATIONS).unlink()
+    (root / ANNOTATIONS).mkdir()
+    note = only(look(root), NOTE)
+    assert f"{root / ANNOTATIONS}: is a folder, expected a file, so the events have numbers" in note.sentence
+    assert note.cure.startswith("delete it and ")
+
+
 def test_empty_folder_lacks_every_file(tmp_path):
     report = look(tmp_path)
     assert [finding.sentence for finding in report.of(ERROR)] == [f"{tmp_path / name}: is missing" for name in FILES]
@@ -140,7 +160,7 @@ def test_file_that_was_never_written_to_the_end_is_called_incomplete(root, chunk
 def test_row_that_is_not_finite_is_named(root):
     change(root / "audio_feature.h5", (59, 3, 5), np.nan)
     assert only(look(root)).sentence == (
-        f"{root / 'audio_feature.h5'}: 1 rows of {SAMPLED} sampled ones hold values that are not finite: 59"
+        f"{root / 'audio_feature.h5'}: 1 row of {SAMPLED} sampled ones holds values that are not finite: 59"
     )
 
 
@@ -161,10 +181,10 @@ def test_full_look_names_the_rows_that_cannot_be_read(root):
     contents = bytearray((root / "audio_feature.h5").read_bytes())
     contents[offset] ^= 1
     (root / "audio_feature.h5").write_bytes(contents)
-    assert only(look(root, full=True)).sentence.endswith("1 rows cannot be read, the file is damaged: 21")
+    assert only(look(root, full=True)).sentence.endswith("1 row cannot be read, the file is damaged: 21")
 
 
-@pytest.mark.parametrize(("value", "what"), [(-1, "outside 0 to 10000"), (3e4, "outside 0 to 10000"), (0, "are zero")])
+@pytest.mark.parametrize(("value", "what"), [(-1, "outside 0 to 10000"), (3e4, "outside 0 to 10000"), (0, "is zero")])
 def test_odd_features_are_worth_a_warning(root, value, what):
     change(root / "visual_feature.h5", 0, value)
     report = look(root)
@@ -181,7 +201,7 @@ def test_labels_that_are_not_one_hot_are_found(root, name):
 
 def test_noisy_label_with_an_event_is_found(root):
     change(root / "labels_noisy.h5", 1, np.eye(29)[3])
-    assert "1 rows are labelled with an event (1), expected background throughout" in only(look(root)).sentence
+    assert "1 row is labelled with an event (1), expected background throughout" in only(look(root)).sentence
 
 
 # Orders
@@ -197,15 +217,24 @@ def test_row_that_an_order_names_twice_is_found(root):
     first, second = read(root / "train_order.h5")[:2]
     change(root / "train_order.h5", 0, second)
     report = look(root)
-    assert only(report).sentence == f"{root / 'train_order.h5'}: names 1 rows more than once: {second}"
-    assert only(report, NOTE).sentence == f"{root}: 1 rows belong to no split: {first}"
+    assert only(report).sentence == f"{root / 'train_order.h5'}: names 1 row more than once: {second}"
+    assert only(report, NOTE).sentence == f"{root}: 1 row belongs to no split: {first}"
+    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite --train_set FILE" in only(report, NOTE).cure
+
+
+def test_splits_that_are_not_those_of_the_data_set_can_be_replaced_by_them(root, monkeypatch):
+    """They are looked for only where there are as many videos as AVE has."""
+    monkeypatch.setattr(checks, "_AVE", (60, 10, 3))
+    note = only(look(root), NOTE)
+    assert "the rows of train and val and test are not those of AVE's own splits" in note.sentence
+    assert f"delete it and run python -m tools.download --data_root {root}, or copy it from {REPOSITORY}" in note.cure
 
 
 def test_row_that_two_splits_share_is_found(root):
     row = read(root / "train_order.h5")[5]
     write(root / "test_order.h5", np.append(read(root / "test_order.h5"), row))
     assert only(look(root)).sentence == (
-        f"{root / 'train_order.h5'} and test_order.h5 share 1 rows ({row}), expected none"
+        f"{root / 'train_order.h5'} and test_order.h5 share 1 row ({row}), expected none"
     )
 
 
@@ -216,7 +245,7 @@ def test_video_that_two_splits_share_under_other_events_is_information(root):
     (root / ANNOTATIONS).write_text("\n".join(lines))
     report = look(root)
     assert report.of(ERROR) == []
-    assert only(report, NOTE).sentence.endswith(f"1 video ids stand in both train and test: synthetic{row:05d}")
+    assert only(report, NOTE).sentence.endswith(f"1 video id stands in both train and test: synthetic{row:05d}")
 
 
 # Exchanged files
@@ -241,6 +270,26 @@ def test_exchanged_pair_is_found_as_such(root, one, other):
     finding = only(look(root))
     assert f"{root / one} and {other} are exchanged" in finding.sentence
     assert finding.cure == f"rename each to the other's name: {one} and {other}"
+
+
+@pytest.mark.parametrize("order", ["train_order.h5", "val_order.h5", "test_order.h5"])
+@pytest.mark.parametrize("other", [name for name, file in FILES.items() if file.key == "avadataset"])
+def test_exchanged_pair_of_two_keys_is_found_as_such(root, order, other):
+    """Neither has the key that belongs under its name."""
+    exchange(root, order, other)
+    one, two = sorted((order, other), key=list(FILES).index)
+    finding = only(look(root))
+    assert f"{root / one} and {two} are exchanged" in finding.sentence
+    assert finding.cure == f"rename each to the other's name: {one} and {two}"
+
+
+def test_key_of_other_files_that_no_exchange_explains_is_a_missing_key(root):
+    shutil.copyfile(root / "train_order.h5", root / "audio_feature.h5")
+    report = look(root)
+    finding = only(report)
+    assert finding.sentence == f"{root / 'audio_feature.h5'}: has no data set 'avadataset', it has ['order']"
+    assert finding.cure.startswith("delete it and run python -m tools.download")
+    assert verdict(report, "audio_feature.h5") == "WRONG"
 
 
 def test_two_exchanged_pairs_are_two_findings(root):
@@ -314,7 +363,7 @@ def test_labels_with_events_in_another_order_are_told_from_wrong_ones(root):
 def test_old_release_without_annotations_is_found_by_the_other_label_file(root):
     (root / ANNOTATIONS).unlink()
     change(root / "mil_labels.h5", 7, np.eye(29)[5])
-    assert only(look(root)).sentence.endswith("names another event than right_labels.h5 in 1 rows: 7")
+    assert only(look(root)).sentence.endswith("names another event than right_labels.h5 in 1 row: 7")
 
 
 def test_annotations_of_another_number_of_videos_are_found(root):
@@ -409,7 +458,7 @@ def test_training_is_told_the_warnings(root):
     change(root / "audio_feature_noisy.h5", 0, -1)
     assert require_sound_data(root, MAGANConfig(), "supervised") == []
     (warning,) = require_sound_data(root, MAGANConfig(), "weakly")
-    assert warning.startswith(f"{root / 'audio_feature_noisy.h5'}: 1 rows of 3 sampled ones hold values outside")
+    assert warning.startswith(f"{root / 'audio_feature_noisy.h5'}: 1 row of 3 sampled ones holds values outside")
 
 
 # The published files, where the environment variable MAGAN_AVE_DATA names a folder that has them.

@@ -92,7 +92,7 @@ def test_entry_scripts_refuse_to_train_on_what_the_doctor_finds(
         *("--snapshot_pref", tmp_path / "run"),
         status=2,
     )
-    assert f"{root / 'val_order.h5'}: names 1 rows more than once" in result.stderr
+    assert f"{root / 'val_order.h5'}: names 1 row more than once" in result.stderr
     assert f"{root / 'right_labels.h5'}: disagrees with the annotations in 1 of 60 rows (0)" in result.stderr
     assert f"python -m tools.check_data --data_root {root}" in result.stderr
     assert not (tmp_path / "run").exists()

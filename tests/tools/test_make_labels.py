@@ -58,6 +58,17 @@ def test_labels_are_written_with_or_without_header_line(run, annotations, tmp_pa
     assert said.stdout == ""
 
 
+def test_number_of_events_is_said_and_a_likely_slip_is_warned_of(run, annotations, tmp_path):
+    annotations.write_text("".join(LINES) + "Barc&e&good&0&3\nBark&f&good&0&3\n" + LINES[0])
+    said = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data").stderr.splitlines()
+    assert said[:4] == [
+        f"{annotations}: 4 events in 7 videos",
+        f"warning: {annotations}: only one video is annotated 'Violin, fiddle': is it misspelt?",
+        f"warning: {annotations}: only one video is annotated 'Barc': is it misspelt?",
+        f"warning: {annotations}: 2 lines annotate video 'a' with 'Truck', expected one",
+    ]
+
+
 def test_orders_are_the_rows_of_the_sets_in_their_order(run, annotations, tmp_path):
     """A video that occurs under two events is told by its event."""
     sets = {"train": LINES[2] + LINES[0], "val": HEADER + LINES[3], "test": LINES[1].replace("2&5", "0&9")}
@@ -93,6 +104,34 @@ def test_files_are_replaced_only_on_request(run, annotations, tmp_path):
     assert read(out / "mil_labels.h5").shape == (4, 4)
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_file_of_another_writer_that_holds_the_same_is_left_as_it_is(monkeypatch, capsys, annotations, tmp_path, flags):
+    """Byte for byte, as its recorded SHA-256 needs it; other values or another type are not the same."""
+    out = tmp_path / "data"
+    given = ["make_labels", "--annotations", str(annotations), "--out", str(out), *flags]
+    monkeypatch.setattr(sys, "argv", given)
+    main()
+    path = out / "mil_labels.h5"
+    values, ours = read(path), path.read_bytes()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("avadataset", data=values, chunks=(2, 2), compression="gzip")
+    theirs = path.read_bytes()
+    assert theirs != ours
+    main()
+    assert path.read_bytes() == theirs
+    assert f"{path}: (4, 4), float32, is there already\n" in capsys.readouterr().err
+
+    for other in (values.astype("f8"), 1 - values, values[:-1]):
+        with h5py.File(path, "w") as file:
+            file["avadataset"] = other
+        if flags:
+            main()
+            assert path.read_bytes() == ours
+        else:
+            with pytest.raises(InputError, match=r"already holds mil_labels\.h5 with other contents"):
+                main()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -121,7 +160,7 @@ def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):
     (tmp_path / "other").write_text(LINES[1])
     given = ("--train_set", tmp_path / "one", "--test_set", tmp_path / "other")
     result = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data", *given, status=2)
-    assert "share 1 videos, expected none: Violin, fiddle&b is one" in result.stderr
+    assert "share 1 video, expected none: Violin, fiddle&b is one" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -152,7 +191,7 @@ def test_full_disk_leaves_no_file(annotations, tmp_path):
         text=True,
     )
     assert result.returncode == 2, result.stderr
-    assert result.stderr.startswith(f"error: {tmp_path / 'data'}")
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'data'}")
     assert "Traceback" not in result.stderr
     assert names(tmp_path / "data") == []
 
@@ -176,7 +215,9 @@ def test_files_of_ave_are_the_published_ones(run, tmp_path, header):
         (tmp_path / f"{split}Set.txt").write_text("".join(lines[row] for row in rows))
         given += [f"--{split}_set", tmp_path / f"{split}Set.txt"]
     out = tmp_path / "data"
-    run("tools.make_labels", "--annotations", tmp_path / "Annotations.txt", "--out", out, *given)
+    said = run("tools.make_labels", "--annotations", tmp_path / "Annotations.txt", "--out", out, *given).stderr
+    assert said.startswith(f"{tmp_path / 'Annotations.txt'}: 28 events in 4143 videos\n")
+    assert "warning" not in said
     for name in ("mil_labels", "labels_noisy", "train_order", "val_order", "test_order"):
         made, published = read(out / f"{name}.h5"), read(real / f"{name}.h5")
         assert made.dtype == published.dtype
