@@ -71,7 +71,8 @@ def main() -> None:
     log_to_terminal()
     require_packages("matplotlib", *(["av"] if args.video else []))
 
-    from utils.attention_figure import draw_attention  # these take seconds to import
+    from dataset.ave import video_events  # these take seconds to import
+    from utils.attention_figure import draw_attention
     from utils.experiment import evaluation_of
     from utils.predictions import BACKGROUND, video_ids
     from utils.statistics import known_regions
@@ -98,9 +99,10 @@ def main() -> None:
     regions = known_regions(folder, (len(dataset.parts[0][0]), t, h, w))
     if regions is not None:
         regions = regions[rows]  # in the split's order
+    events = video_events(evaluation.truth, evaluation.num_events).tolist()
     for row in args.rows:
         place = rows.index(row)
-        title = " · ".join(filter(None, (f"row {row}", *video_ids(folder.root, [row]))))
+        title = " · ".join(filter(None, (names[events[place]], f"row {row}", *video_ids(folder.root, [row]))))
         video = attention_of(evaluation, place, title, (h, w), None if regions is None else regions[place], frames)
         path = out / f"attention_{row:05d}.png"
         draw_attention(path, video, names, experiment.config.model.event_threshold)
@@ -135,7 +137,7 @@ def attention_of(
     styles = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
     return Attention(
         Timeline(title, truth, predicted, event_probability),
-        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-guided": m2.reshape(-1, *size)},
+        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-\nguided": m2.reshape(-1, *size)},
         [Dots(label, gate, style) for (label, style), gate in zip(styles.items(), gates, strict=True)],
         regions,
         frames,

@@ -32,6 +32,12 @@ from utils.statistics import correlation, known_bias, statistics
 EXTREMES = 3  # videos shown of the worst, the median and the best
 NO_TERM = {"epoch", "train_accuracy", "val_accuracy", "test_accuracy", "lr", "seconds", "videos_per_s"}
 
+TERMS = {  # of the training loss, in a sentence
+    "supervised": "is_event: event or not, per segment; event: which event, per video; um_ and mm_ are of the unimodal "
+    "and the multimodal gates: gate, their own event or not; score, which event they tell.",
+    "weakly": "event: which event the video shows, or background; gate: the same as told by the gates.",
+}
+
 
 class Report:
     """A report on a checkpoint; ``sections`` draws the pictures.
@@ -139,7 +145,7 @@ class Report:
                     f"Training loss and its terms over {len(epochs)} epochs: the loss goes from {first['loss']:.3f} "
                     f"to {last['loss']:.3f}.",
                     "The training loss and its terms, mean over the videos of an epoch. Dotted: the epoch that was "
-                    "kept.",
+                    f"kept. {TERMS[self.setting]}",
                 ),
                 Picture(
                     self.out / "accuracy.png",
@@ -202,6 +208,8 @@ class Report:
             "A row per true class, the last one is background: the percentage of its segments that are predicted as "
             "each class."
         )
+        if (self.stats.counts == 0).any():
+            caption += " Hatched: a class that the split has no segments of."
         return Section("Confusion", [], [Picture(self.out / "confusion.png", alt, caption, wide=True)])
 
     def modalities(self) -> Section:
@@ -299,7 +307,8 @@ class Report:
                 continue
             timelines = [
                 Timeline(
-                    " · ".join(filter(None, (f"row {self.rows[i]}", ids[i], f"{stats.video_accuracy[i]:.0f} % right"))),
+                    f"{self.names[stats.video_event[i]]} · {stats.video_accuracy[i]:.0f} % right\n"
+                    + " · ".join(filter(None, (f"row {self.rows[i]}", ids[i]))),
                     stats.truth[i],
                     stats.predicted[i],
                     probability[i],
@@ -309,7 +318,8 @@ class Report:
             path = self.out / f"timelines_{name}.png"
             draw_timelines(path, timelines, self.names, self.experiment.config.model.event_threshold)
             described = "; ".join(
-                f"{line.title}: {_spans(line.truth, self.names)}, predicted {_spans(line.predicted, self.names)}"
+                f"{' · '.join(line.title.splitlines())}: {_spans(line.truth, self.names)}, "
+                f"predicted {_spans(line.predicted, self.names)}"
                 for line in timelines
             )
             pictures.append(Picture(path, f"{name.title()} videos. {described}.", f"The {name} videos."))
