@@ -1,5 +1,6 @@
 """Audio-visual features and labels of an AVE-layout folder, read as they are asked for."""
 
+import copy
 import hashlib
 import math
 import os
@@ -17,6 +18,8 @@ from dataset.annotations import class_names, read_annotations
 from dataset.hdf5 import FAILURES, open_hdf5, read_all, require_stored
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, require_files, segment_label_file
 from utils.errors import InputError
+
+MODALITIES = ("visual", "audio")
 
 
 class Batch(NamedTuple):
@@ -102,9 +105,26 @@ class AVEDataset(Dataset):
         self.part_of = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(rows) for *_, rows in parts]))
         self.labels = torch.from_numpy(np.concatenate([labels[rows] for *_, labels, rows in parts]))
         self.wide = wide
+        self.sources = [torch.arange(len(self))] * 2  # by modality: the video of the set whose features each one has
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def mismatched(self, modality: str) -> "AVEDataset | None":
+        """The set, labels per segment, with each video's ``visual`` or ``audio`` features from one of another event.
+
+        That is the next such video in the set's order, and after the last one the first. Rows and labels stay. None
+        where all videos show one event.
+        """
+        events = video_events(self.labels.argmax(dim=-1), self.labels.shape[-1] - 1)
+        partners = partners_of_another_event(events)
+        if partners is None:
+            return None
+        other = copy.copy(self)
+        other.sources = [
+            partners if name == modality else own for name, own in zip(MODALITIES, self.sources, strict=True)
+        ]
+        return other
 
     @property
     def num_bytes(self) -> int:
@@ -132,9 +152,10 @@ class AVEDataset(Dataset):
     def _read(self, modality: int, index: Tensor) -> Tensor:
         files = [part[modality] for part in self.parts]
         out = np.empty((len(index), *files[0].shape[1:]), self._dtype(files))
+        source = self.sources[modality][index]
         for part, file in enumerate(files):
-            places = torch.nonzero(self.part_of[index] == part).flatten()
-            file.read(self.rows[index[places]].tolist(), out, places.tolist())
+            places = torch.nonzero(self.part_of[source] == part).flatten()
+            file.read(self.rows[source[places]].tolist(), out, places.tolist())
         return torch.from_numpy(out)
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
@@ -211,6 +232,24 @@ class AVEFolder:
                 f"{audio.path.name} {audio.shape[0]} of {audio.shape[1]}; expected the same"
             )
         return visual, audio
+
+
+def video_events(classes: Tensor, num_events: int) -> Tensor:
+    """The event of each video (n,) by the classes of its segments (n, t); ``num_events`` where it has none.
+
+    A video has one event class; where labels have several, it is the largest index, as in the loss.
+    """
+    events = classes.where(classes < num_events, -1).amax(dim=1)
+    return events.where(events >= 0, num_events)
+
+
+def partners_of_another_event(events: Tensor) -> Tensor | None:
+    """For each video the next one, cyclic, whose event (n,) is another one; None where there is no other event."""
+    last_of_run = torch.nonzero(events != events.roll(-1)).flatten()  # the video after it has another event
+    if not len(last_of_run):
+        return None
+    run = torch.searchsorted(last_of_run, torch.arange(len(events))) % len(last_of_run)
+    return (last_of_run[run] + 1) % len(events)
 
 
 def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A trained network, ready to say what happens in a video of any length."""
 
+import logging
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from model.magan import MAGAN
 from utils.device import allow_tf32, parameter_dtype
+
+log = logging.getLogger(__name__)
 
 Features = np.ndarray | Tensor
 
@@ -87,18 +90,20 @@ class TrainedMAGAN:
         weight = next(self.network.parameters())  # gives the device and the type
         width = getattr(self.network.config, f"{modality}_dim")
         axes = f"seconds, height, width, {width}" if ndim == 4 else f"seconds, {width}"
-        try:
-            features = torch.as_tensor(features)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{modality} features cannot be read as numbers: {error}") from error
+        if not isinstance(features, Tensor):
+            features = _as_numbers(modality, features)
         shape = tuple(features.shape)
         if features.ndim not in (ndim, ndim + 1) or shape[-1] != width or 0 in shape:
             raise ValueError(f"{modality} features have shape {shape}, expected ({axes}) or (videos, {axes})")
-        if not features.is_floating_point():
+        is_float = features.is_floating_point() if isinstance(features, Tensor) else features.dtype.kind == "f"
+        if not is_float:
             raise ValueError(f"{modality} features have type {features.dtype}, expected floating-point numbers")
-        if not features.isfinite().all():
-            raise ValueError(f"{modality} features are not all finite")
-        return features.to(weight.device, weight.dtype)
+        if not isinstance(features, Tensor):
+            features = _as_tensor(features, weight.dtype)
+        features = features.to(weight.device, weight.dtype)
+        if not features.isfinite().all():  # also where a number is too large for the network's type
+            raise ValueError(f"{modality} features are not all finite as {str(weight.dtype).removeprefix('torch.')}")
+        return features
 
     @torch.inference_mode()
     def _probabilities(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,6 +144,24 @@ class TrainedMAGAN:
         return Prediction(events, decided, event, classes)
 
 
+def _as_numbers(modality: str, features: object) -> np.ndarray:
+    """What is no tensor as an array of any type of number."""
+    try:
+        array = np.asarray(features)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{modality} features cannot be read as numbers: {error}") from error
+    if array.dtype.kind not in "fiubc":
+        raise ValueError(f"{modality} features cannot be read as numbers: they have type {array.dtype}")
+    return array
+
+
+def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """A float array as a tensor; NumPy converts what torch cannot read: other byte orders, more digits, any view."""
+    native = np.float64 if dtype == torch.float64 else np.float32
+    with np.errstate(over="ignore", invalid="ignore"):
+        return torch.from_numpy(np.require(array, native, ["C", "W"]))
+
+
 def window_starts(length: int, window: int) -> list[int]:
     """Where windows begin that cover ``length`` >= ``window`` seconds and overlap by half, the last one by more."""
     return [*range(0, length - window, max(1, window // 2)), length - window]
@@ -152,8 +175,9 @@ def load_magan(
 ) -> TrainedMAGAN:
     """Load a checkpoint of either setting, of ours or of the authors, to predict with.
 
-    Its own config says how: the attention scope is that of its training. A published checkpoint runs as it was made, in
-    scope ``batch`` and float64.
+    Its own config says how, but the attention scope is ``video``: what is said of a video does not depend on others.
+    Where it was trained in scope ``batch``, a warning in the log says so. A published checkpoint runs as it was made,
+    in scope ``batch`` and float64.
 
     Args:
         checkpoint: the file, such as a run's ``best.pth.tar``.
@@ -175,6 +199,13 @@ def load_magan(
     config = loaded.config
     if loaded.published:
         config = load_config(CONFIGS[loaded.setting]).with_values(AS_PUBLISHED, "published values")
+    elif config.model.scope != "video":
+        log.warning(
+            "warning: %s was trained in scope %s and predicts in scope video, which it was not trained for",
+            checkpoint,
+            config.model.scope,
+        )
+        config = config.with_values({"scope": "video"}, "scope of prediction")
     if segments < config.model.top_segments:
         raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
     names = class_names or loaded.class_names or [f"event {k}" for k in range(config.model.num_events)]

@@ -3,12 +3,14 @@
 Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. What a network says is worth something
 only where the features are made as those that it was trained on: give the same flags. For a network trained on the
 published AVE features, that is --preprocessing caffe with the weights of Keras's VGG-19.
+
+A video that cannot be used is named and left out; the exit status is then 1, or 2 where none can be used.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,6 +159,14 @@ def as_json(video: Path, prediction: Prediction) -> dict:
     }
 
 
+def unusable(problems: Sequence[str]) -> InputError:
+    """What ends the command where no video can be used: the sentence on each."""
+    if len(problems) == 1:
+        return InputError(problems[0])
+    listing = "\n".join(f"  {problem}" for problem in problems)
+    return InputError(f"none of the {len(problems)} videos can be used:\n{listing}")
+
+
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
@@ -165,17 +175,18 @@ def main() -> None:
     from dataset.extraction import FeatureExtractor  # what needs PyAV comes after the check that it is there
     from dataset.video import VideoError
 
-    for video in args.videos:
-        if not video.is_file():
-            raise InputError(f"{video}: is no file")
+    if not any(video.is_file() for video in args.videos):
+        raise unusable([f"{video}: is no file" for video in args.videos])
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
     model = load_network(args, device)
     extractor = FeatureExtractor(args.weights, args.preprocessing, device, args.batch_size)
 
-    described = []
+    described, problems = [], []
     for video, plot, render in zip(args.videos, paths["plot"], paths["render"], strict=True):
         try:
+            if not video.is_file():
+                raise VideoError("is no file")
             prediction, sound = predict(model, extractor, video, args.frames_per_second)
             if args.json:
                 described.append(as_json(video, prediction))
@@ -190,7 +201,11 @@ def main() -> None:
 
                 render_events(render, video, prediction)
         except VideoError as error:
-            raise InputError(f"{video}: {error}") from error
+            problems.append(f"{video}: {error}")
+            if len(problems) < len(args.videos):  # else it is said at the end alone
+                log.warning("warning: %s", problems[-1])
+    if len(problems) == len(args.videos):
+        raise unusable(problems)
     if args.json:
         network = model.network
         print(
@@ -206,6 +221,10 @@ def main() -> None:
                 indent=2,
             )
         )
+    if problems:
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        log.warning("%d of %d videos cannot be used:\n%s", len(problems), len(args.videos), listing)
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

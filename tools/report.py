@@ -74,7 +74,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
     evaluation = experiment.score(detailed=True)
     write_predictions(out / PREDICTIONS, evaluation, experiment.class_names(), experiment.folder, args.split)
-    # What the network makes of a video with another one's sound, it has seen; with another one's picture, heard.
+    # What the network knows of a video with another event's sound, it has seen; with another event's picture, heard.
     seen, heard = (experiment.score(detailed=True, mismatched=modality) for modality in ("audio", "visual"))
     report = Report(out, experiment, metrics, evaluation, seen, heard)
     page = report_page(report.title, report.lead, report.facts, report.sections())

@@ -3,7 +3,7 @@
 A picture per row shows m1, the visual spatial attention, and m2, the audio-guided one, over the regions of each
 second, above truth, prediction, gates and the probability of an event. On synthetic data, where it is known which
 regions hold the event, the share of the attention inside them is printed beside their share of the area, measured on
-the whole split.
+the segments of the whole split whose event fills a part of the frame.
 """
 
 import argparse
@@ -71,7 +71,8 @@ def main() -> None:
     log_to_terminal()
     require_packages("matplotlib", *(["av"] if args.video else []))
 
-    from utils.attention_figure import draw_attention  # these take seconds to import
+    from dataset.ave import video_events  # these take seconds to import
+    from utils.attention_figure import draw_attention
     from utils.experiment import evaluation_of
     from utils.predictions import BACKGROUND, video_ids
     from utils.statistics import known_regions
@@ -98,17 +99,21 @@ def main() -> None:
     regions = known_regions(folder, (len(dataset.parts[0][0]), t, h, w))
     if regions is not None:
         regions = regions[rows]  # in the split's order
+    events = video_events(evaluation.truth, evaluation.num_events).tolist()
     for row in args.rows:
         place = rows.index(row)
-        title = " · ".join(filter(None, (f"row {row}", *video_ids(folder.root, [row]))))
+        title = " · ".join(filter(None, (names[events[place]], f"row {row}", *video_ids(folder.root, [row]))))
         video = attention_of(evaluation, place, title, (h, w), None if regions is None else regions[place], frames)
         path = out / f"attention_{row:05d}.png"
         draw_attention(path, video, names, experiment.config.model.event_threshold)
         print(path)
     if regions is not None:
-        on_event = evaluation.truth.numpy() < evaluation.num_events
-        print(f"In the regions that hold the event, over {on_event.sum()} event segments of the {args.split} split:")
-        for name, share in shares_inside(evaluation, regions).items():
+        count, shares = shares_inside(evaluation, regions)
+        print(
+            f"In the regions that hold the event, over {count} segments of the {args.split} split whose event fills a "
+            f"part of the frame{':' if count else ''}"
+        )
+        for name, share in shares.items():
             print(f"  {name:31}{100 * share:5.1f} %")
 
 
@@ -132,26 +137,29 @@ def attention_of(
     styles = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
     return Attention(
         Timeline(title, truth, predicted, event_probability),
-        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-guided": m2.reshape(-1, *size)},
+        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-\nguided": m2.reshape(-1, *size)},
         [Dots(label, gate, style) for (label, style), gate in zip(styles.items(), gates, strict=True)],
         regions,
         frames,
     )
 
 
-def shares_inside(evaluation: "Evaluation", regions: np.ndarray) -> dict[str, float]:
-    """How much of the area, and of each attention, lies in the true ``regions`` (n, t, h, w), mean over the segments
-    with an event.
+def shares_inside(evaluation: "Evaluation", regions: np.ndarray) -> tuple[int, dict[str, float]]:
+    """How much of the area, and of each attention, lies in the true ``regions`` (n, t, h, w).
+
+    It is a mean over the segments whose event fills a part of the frame, and their number comes first. Where the event
+    fills the whole frame, all attention is inside, wherever it is.
     """
     inside = regions.reshape(*regions.shape[:2], -1).astype(float)  # (n, t, r)
-    on_event = inside.any(axis=-1)
+    counted = inside.any(axis=-1) & ~inside.all(axis=-1)
     observation = evaluation.details.observation
     parts = {
         "of the area": np.full_like(inside, 1 / inside.shape[-1]),
         "of m1, visual spatial attention": observation.visual_attention.numpy(),
         "of m2, audio-guided attention": observation.audio_guided_attention.numpy(),
     }
-    return {name: float((part * inside).sum(axis=-1)[on_event].mean()) for name, part in parts.items()}
+    shares = {name: (part * inside).sum(axis=-1)[counted] for name, part in parts.items()}
+    return int(counted.sum()), {name: float(share.mean()) for name, share in shares.items() if len(share)}
 
 
 def read_frames(path: Path, seconds: int) -> list[np.ndarray]:

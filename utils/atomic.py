@@ -35,8 +35,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def reported_failure(path: Path) -> Iterator[None]:
-    """Turn what the system says when ``path`` cannot be written into an ``InputError``."""
+    """Turn what the system says when ``path`` cannot be written into an ``InputError``.
+
+    Where there was something before, which ``atomic_write`` leaves as it was, the sentence says so.
+    """
+    existed = os.path.lexists(path)
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}. What it held is unharmed") from error
+        unharmed = ". What it held is unharmed" if existed else ""
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}{unharmed}") from error

@@ -1,13 +1,12 @@
 """Accuracy of a network on a split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dataset.ave import Batch
 from dataset.feeds import Feed
 from model.magan import MAGAN
 from model.observation import Observation, observed
@@ -86,33 +85,6 @@ def evaluate(
         observation = Observation(*(whole[name] for name in Observation._fields))
         details = Details(whole["event_probability"], whole["class_probability"], observation)
     return Evaluation(whole["predicted"], whole["truth"], model.config.num_events, details)
-
-
-class Mismatched:
-    """A feed whose videos have the sound, or the picture, of another one: of the video before them in the split.
-
-    What a network still knows then, it has from the other modality.
-
-    Args:
-        feed: in the split's order.
-        modality: ``visual`` or ``audio``, which is exchanged.
-    """
-
-    def __init__(self, feed: Feed, modality: str) -> None:
-        self.feed, self.modality, self.batches = feed, modality, feed.batches
-
-    def epoch(self) -> Iterator[Batch]:
-        """The batches; the very first video has what belongs to the last one of its batch."""
-        before = None
-        for batch in self.feed.epoch():
-            features = getattr(batch, self.modality)
-            before = features[-1:] if before is None else before
-            exchanged = torch.cat([before, features[:-1]])
-            before = features[-1:]
-            yield batch._replace(**{self.modality: exchanged})
-
-    def __len__(self) -> int:
-        return len(self.feed)
 
 
 def _in_order(shares: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -9,9 +9,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dataset.vggish import SAMPLE_RATE
 from dataset.video import is_silent, pictures_at
 from model import Prediction, TrainedMAGAN
-from utils.plots import AUDIO, DPI, JOINT, WIDE, light_grid, picture, shortened
+from utils.plots import AUDIO, DPI, JOINT, NAME_LENGTH, WIDE, light_grid, picture, shortened
 
-STRIP, SOUND, CURVE, LANE, REST = 0.8, 1.1, 1.1, 0.28, 1.3  # inches, of the four parts and of what is around them
+STRIP, SOUND, CURVE, LANE, REST = 0.8, 1.1, 1.1, 0.3, 1.3  # inches, of the four parts and of what is around them
 EVENT, LIMIT = JOINT, AUDIO  # they differ in grey, too
 FFT = 512
 LONG = 120  # s; above it, times are minutes and seconds
@@ -83,7 +83,15 @@ def _sound(axis: Axes, sound: np.ndarray, seconds: int) -> None:
         vmin=-60,
         vmax=0,
     )
-    axis.figure.colorbar(image, ax=axis, label="dB", pad=0.01, aspect=12, ticks=[-60, -30, 0])
+    axis.figure.colorbar(
+        image,
+        ax=axis,
+        label="dB below\nthe loudest",
+        pad=0.01,
+        aspect=12,
+        ticks=[-60, -30, 0],
+        format=lambda level, _: f"{-level:g}",
+    )
 
 
 def _probability(axis: Axes, prediction: Prediction, threshold: float) -> None:
@@ -96,20 +104,39 @@ def _probability(axis: Axes, prediction: Prediction, threshold: float) -> None:
 
 
 def _events(axis: Axes, prediction: Prediction, names: list[str]) -> None:
-    """A lane per class, a bar per event with its probability where there is room for it."""
+    """A lane per class, a bar per event; its probability is in the bar, beside it, or else below the class's name."""
     seconds = len(prediction.classes)
-    for event in prediction.events:
-        lane, length = names.index(event.name), event.end - event.start
-        axis.barh(lane, length, left=event.start, height=0.7, color=EVENT, edgecolor="white", lw=0.8)
-        if length > 0.045 * seconds:
-            middle = event.start + length / 2
-            axis.text(middle, lane, f"{event.probability:.2f}", color="white", ha="center", va="center", fontsize=8)
+    room = 0.045 * seconds  # that a number takes
+    labels = []
+    for lane, name in enumerate(names):
+        events = [event for event in prediction.events if event.name == name]
+        taken = 0.0  # where the lane is free again
+        left_out = []
+        for event, end_of_room in zip(events, [*(event.start for event in events[1:]), seconds], strict=True):
+            length = event.end - event.start
+            axis.barh(lane, length, left=event.start, height=0.7, color=EVENT, edgecolor="white", lw=0.8)
+            text = {"s": f"{event.probability:.2f}", "va": "center", "fontsize": 8}
+            begin, taken = taken, event.end
+            if length > room:
+                axis.text(event.start + length / 2, lane, ha="center", color="white", **text)
+            elif end_of_room - event.end > room:
+                axis.text(event.end + 0.1 * room, lane, ha="left", **text)
+                taken += room
+            elif event.start - begin > room:
+                axis.text(event.start - 0.1 * room, lane, ha="right", **text)
+            else:
+                left_out.append(event.probability)
+        labels.append("\n".join(filter(None, (shortened(name, NAME_LENGTH), _in_words(left_out)))))
     if not names:
         axis.text(0.5, 0.5, "no event", ha="center", va="center", transform=axis.transAxes)
-    axis.set(
-        yticks=range(len(names)),
-        yticklabels=[shortened(name, 24) for name in names],
-        ylim=(max(1, len(names)) - 0.5, -0.5),
-    )
+    axis.set(yticks=range(len(names)), ylim=(max(1, len(names)) - 0.5, -0.5))
+    axis.set_yticklabels(labels, fontsize=7.5, linespacing=1.05)
     axis.set_title("events found, with their probability", loc="left", fontsize=8)
     axis.tick_params(axis="y", length=0)
+
+
+def _in_words(probabilities: list[float]) -> str:
+    """Probabilities that have no room where they belong, in a few characters."""
+    if len(probabilities) > 3:
+        return f"others {min(probabilities):.2f} to {max(probabilities):.2f}"
+    return ", ".join(f"{probability:.2f}" for probability in probabilities)

@@ -22,7 +22,7 @@ from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.device import choose_device, parameter_dtype, reported_shortage
 from utils.distributed import Ranks
 from utils.errors import InputError
-from utils.evaluation import Evaluation, Mismatched, evaluate, result_line
+from utils.evaluation import Evaluation, evaluate, result_line
 from utils.memory import keep_freed_memory
 from utils.predictions import require_folder, write_predictions
 from utils.progress import Progress
@@ -113,19 +113,24 @@ class Experiment:
                 write_predictions(predictions, result, self.class_names(), self.folder, self.options.split)
                 log.info("predictions: %s", predictions)
 
-    def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation:
+    def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation | None:
         """What the checkpoint says of the split.
 
         Args:
             detailed: whether probabilities, gates and attention are kept, too.
-            mismatched: the modality, ``visual`` or ``audio``, that each video shall have from another one.
+            mismatched: the modality, ``visual`` or ``audio``, that each video shall have from one of another event.
+
+        Returns:
+            The evaluation; None where mismatched videos are asked for and all videos of the split show one event.
         """
         split, model, training = self.options.split, self.config.model, self.config.training
         dataset = self.folder.split(split)
         self._check_length(dataset)
-        feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once, when it is needed
         if mismatched:
-            feed = Mismatched(feed, mismatched)
+            dataset = dataset.mismatched(mismatched)
+            if dataset is None:
+                return None
+        feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once, when it is needed
         annotated = self.folder.annotated_names()
         if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
             log.warning("warning: the checkpoint was trained for other events than %s names", self.folder.root)
@@ -138,7 +143,7 @@ class Experiment:
             training.precision,
             training.test_batch_size,
         )
-        exchanged = f", {NOUNS[mismatched]} of another video" if mismatched else ""
+        exchanged = f", {NOUNS[mismatched]} of another event" if mismatched else ""
         progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
         shortage = reported_shortage(self.device, f"give a --test_batch_size smaller than {training.test_batch_size}")
         with shortage, self.ranks.connected(self.device):

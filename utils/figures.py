@@ -18,6 +18,7 @@ from utils.plots import (
     INK,
     JOINT,
     LINE,
+    NAME_LENGTH,
     NARROW,
     PALE,
     RIGHT,
@@ -31,7 +32,6 @@ from utils.plots import (
 )
 from utils.statistics import Statistics
 
-NAME_LENGTH = 24  # characters of an event's name beside an axis
 ACCURACIES = {  # line, marker and colour tell them apart, each by itself
     "train_accuracy": ("train", "-", "o", GREY),
     "val_accuracy": ("val", "--", "s", VISUAL),
@@ -42,7 +42,7 @@ ACCURACIES = {  # line, marker and colour tell them apart, each by itself
 class Timeline(NamedTuple):
     """One video of t segments."""
 
-    title: str
+    title: str  # names the true event, too: a block of one second has no room for it
     truth: np.ndarray  # (t,), classes
     predicted: np.ndarray  # (t,), classes
     event_probability: np.ndarray  # (t,)
@@ -124,7 +124,7 @@ def draw_class_accuracy(path: Path, stats: Statistics, names: Sequence[str], mea
         axes = figure.subplots()
         colours = [JOINT] * len(events) + [GREY]
         axes.barh(range(len(shown)), np.nan_to_num(accuracy[shown]), height=0.72, color=colours)
-        columns = {"%": 115, "segments": 143, "videos": 165}  # where each ends
+        columns = {"%": 116, "segments": 158, "videos": 191}  # where each ends
         for name, right in columns.items():
             axes.text(right, -0.9, name, ha="right", va="bottom", fontsize=7, color=GREY)
         for place, k in enumerate(shown):
@@ -135,8 +135,8 @@ def draw_class_accuracy(path: Path, stats: Statistics, names: Sequence[str], mea
         axes.axvline(mean, color=INK, lw=1, ls="--")
         axes.text(mean, -0.9, f"all {mean:.1f} %", ha="right" if mean > 40 else "left", va="bottom", fontsize=7.5)
         _name_rows(axes, [names[k] for k in shown])
-        axes.set(xlim=(0, 166), xticks=range(0, 101, 25))
-        axes.set_xlabel("segments that are right (%)", x=50 / 166)
+        axes.set(xlim=(0, 192), xticks=range(0, 101, 25))
+        axes.set_xlabel("segments that are right (%)", x=50 / 192)
         axes.spines["bottom"].set_bounds(0, 100)
 
 
@@ -148,6 +148,9 @@ def draw_confusion(path: Path, stats: Statistics, names: Sequence[str]) -> None:
     with picture(path, side, 0.93 * side) as figure:
         axes = figure.subplots()
         image = axes.imshow(share, cmap=SHARES, vmin=0, vmax=100)
+        empty = {"width": classes, "height": 1, "fc": PALE, "ec": GREY, "hatch": "////", "lw": 0}
+        for truth in np.flatnonzero(stats.counts == 0):  # no segments: not a row of zeros
+            axes.add_patch(Rectangle((-0.5, truth - 0.5), **empty))
         axes.hlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color=PALE, lw=0.5)
         axes.vlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color=PALE, lw=0.5)
         size = 8 if classes <= 12 else 7
@@ -163,6 +166,9 @@ def draw_confusion(path: Path, stats: Statistics, names: Sequence[str]) -> None:
             text = {"ha": "center", "va": "center", "color": colour, "fontsize": 7 if classes <= 12 else 5.5}
             axes.text(predicted, truth, f"{value:.0f}", **text)
         figure.colorbar(image, ax=axes, label="% of the segments of the true class", shrink=0.6, pad=0.01)
+        if (stats.counts == 0).any():
+            handle = Patch(fc=PALE, ec=GREY, hatch="////", lw=0, label="no segments of this class")
+            figure.legend(handles=[handle], loc="outside upper right", fontsize=size)
 
 
 def draw_length_accuracy(path: Path, stats: Statistics) -> None:
@@ -217,7 +223,7 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
 def draw_timelines(path: Path, timelines: Sequence[Timeline], names: Sequence[str], threshold: float) -> None:
     """Truth, prediction and the probability of an event, second by second, of some videos below each other."""
     background = len(names) - 1
-    with picture(path, NARROW, 1.02 * len(timelines) + 0.75) as figure:
+    with picture(path, NARROW, 1.17 * len(timelines) + 0.75) as figure:
         panels = figure.subplots(len(timelines), 1, squeeze=False)[:, 0]
         for axes, timeline in zip(panels, timelines, strict=True):
             draw_segments(axes, 2, timeline.truth, timeline.truth, names)
@@ -228,7 +234,11 @@ def draw_timelines(path: Path, timelines: Sequence[Timeline], names: Sequence[st
             axes.axhline(0, color=GREY, lw=0.8)
             axes.set_title(timeline.title, loc="left", fontsize=8, pad=2)
             axes.set_yticks([2.45, 1.45, 0.45], ["truth", "predicted", "p(event)"], fontsize=7.5)
-            axes.set(xlim=(0, seconds), ylim=(0, 2.95), xticks=range(seconds + 1))
+            for probability in (0, 1):
+                axes.hlines(0.9 * probability, 0, seconds, color=PALE, lw=0.8, zorder=0)
+                mark = {"ha": "left", "va": "center", "fontsize": 7, "color": GREY}
+                axes.text(1.008 * seconds, 0.9 * probability, str(probability), **mark)
+            axes.set(xlim=(0, seconds), ylim=(-0.06, 2.95), xticks=range(seconds + 1))
             axes.tick_params(length=0, labelbottom=False)
             axes.spines[:].set_visible(False)
             if (timeline.truth == background).all() and (timeline.predicted == background).all():

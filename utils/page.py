@@ -18,7 +18,7 @@ p { margin: .5rem 0; max-width: 46rem; }
 .facts { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
 .facts li { flex: 1 1 9.5rem; padding: .6rem .8rem; background: #f6f7f9; border-radius: .4rem; }
 .facts b { display: block; font-size: 1.35rem; }
-.facts span, figcaption, .small { color: #59636e; font-size: .875rem; }
+.facts span, figcaption { color: #59636e; font-size: .875rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem 2rem;
   align-items: start; }
 figure { margin: .5rem 0; min-width: 0; }
@@ -27,9 +27,11 @@ figure.wide img { max-width: 56rem; }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible { outline: 2px solid #0072b2; }
 figure.wide .scroll img { min-width: 40rem; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
+@media (max-width: 40rem) { th:first-child, td:first-child { min-width: 8rem; white-space: normal; } }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   .figures { grid-template-columns: 1fr 1fr; gap: .5rem 1rem; }

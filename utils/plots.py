@@ -69,6 +69,9 @@ def light_grid(axes: Axes, axis: str) -> None:
     axes.set_axisbelow(True)
 
 
+NAME_LENGTH = 30  # characters of an event's name beside an axis; the longest one of AVE has 29
+
+
 def shortened(name: str, length: int) -> str:
     """A name in so many characters."""
     return name if len(name) <= length else name[: length - 1].rstrip(" ,(") + "…"

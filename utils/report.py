@@ -1,7 +1,7 @@
 """What a report says, section by section, and the pictures that it shows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,6 +32,12 @@ from utils.statistics import correlation, known_bias, statistics
 EXTREMES = 3  # videos shown of the worst, the median and the best
 NO_TERM = {"epoch", "train_accuracy", "val_accuracy", "test_accuracy", "lr", "seconds", "videos_per_s"}
 
+TERMS = {  # of the training loss, in a sentence
+    "supervised": "is_event: event or not, per segment; event: which event, per video; um_ and mm_ are of the unimodal "
+    "and the multimodal gates: gate, their own event or not; score, which event they tell.",
+    "weakly": "event: which event the video shows, or background; gate: the same as told by the gates.",
+}
+
 
 class Report:
     """A report on a checkpoint; ``sections`` draws the pictures.
@@ -41,8 +47,8 @@ class Report:
         experiment: what was scored.
         metrics: the epochs of the run, if there is one.
         evaluation: the detailed evaluation of the split.
-        seen: the same where each video has the sound of another one.
-        heard: the same where each video has the picture of another one.
+        seen: the same where each video has the sound of a video of another event; None where the split has no other.
+        heard: the same where each video has the picture of such a video; None where the split has no other.
     """
 
     def __init__(
@@ -51,8 +57,8 @@ class Report:
         experiment: Experiment,
         metrics: Sequence[dict[str, float]],
         evaluation: Evaluation,
-        seen: Evaluation,
-        heard: Evaluation,
+        seen: Evaluation | None,
+        heard: Evaluation | None,
     ) -> None:
         self.out, self.experiment, self.metrics = out, experiment, metrics
         self.evaluation, self.seen, self.heard = evaluation, seen, heard
@@ -139,7 +145,7 @@ class Report:
                     f"Training loss and its terms over {len(epochs)} epochs: the loss goes from {first['loss']:.3f} "
                     f"to {last['loss']:.3f}.",
                     "The training loss and its terms, mean over the videos of an epoch. Dotted: the epoch that was "
-                    "kept.",
+                    f"kept. {TERMS[self.setting]}",
                 ),
                 Picture(
                     self.out / "accuracy.png",
@@ -202,34 +208,37 @@ class Report:
             "A row per true class, the last one is background: the percentage of its segments that are predicted as "
             "each class."
         )
+        if (self.stats.counts == 0).any():
+            caption += " Hatched: a class that the split has no segments of."
         return Section("Confusion", [], [Picture(self.out / "confusion.png", alt, caption, wide=True)])
 
     def modalities(self) -> Section:
         """The gates, and what the network knows by one modality alone."""
-        stats, observation = self.stats, self.evaluation.details.observation
-        picture_gate, sound_gate, multimodal = (gate.numpy() for gate in observation[2:])
-        gates = [
-            Dots("u of the picture", stats.event_mean(picture_gate), SEEN),
-            Dots("u of the sound", stats.event_mean(sound_gate), HEARD),
-            Dots("m, multimodal", stats.event_mean(multimodal), JOINED),
-        ]
-        known = [
-            Dots("both", stats.video_mean(self._true_event(self.evaluation)), JOINED),
-            Dots("picture right, sound of another video", stats.video_mean(self._true_event(self.seen)), SEEN),
-            Dots("sound right, picture of another video", stats.video_mean(self._true_event(self.heard)), HEARD),
-        ]
-        gate_balance, known_balance = gates[0].values - gates[1].values, known[1].values - known[2].values
-        by_gates = sorted(self.present, key=lambda k: gate_balance[k])
-        by_known = sorted(self.present, key=lambda k: known_balance[k])
-        draw_dots(self.out / "gates.png", gates, self.names, by_gates, "mean gate on the segments of the event")
-        draw_dots(self.out / "modalities.png", known, self.names, by_known, "mean probability of the true event")
+        gates, gates_said, pictures = self._gates()
+        balances = {"the difference of the unimodal gates": gates[0].values - gates[1].values, "m": gates[2].values}
+        if self.seen is None:
+            test_said = "not available: all videos of the split show one event."
+        else:
+            known, test_said, picture = self._mismatched()
+            balances["the difference of only picture and only sound right"] = known[1].values - known[2].values
+            pictures.append(picture)
+        paragraphs = [f"Gates. {gates_said}", f"A test without gates: {test_said}", *self._against_the_truth(balances)]
+        return Section("What the model hears, and what it sees", paragraphs, pictures)
 
+    def _gates(self) -> tuple[list[Dots], str, list[Picture]]:
+        """The gates of each event, what is to be said of them, and their picture, if there are events."""
+        stats = self.stats
+        values = [gate.numpy() for gate in self.evaluation.details.observation[2:]]  # (n, t) each
+        labels = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
+        gates = [
+            Dots(label, stats.event_mean(gate), style)
+            for (label, style), gate in zip(labels.items(), values, strict=True)
+        ]
         event = stats.truth < stats.num_events
         means = "; ".join(
-            f"{each.label} {_mean(gate[event])} on events and {_mean(gate[~event])} on background"
-            for each, gate in zip(gates, (picture_gate, sound_gate, multimodal), strict=True)
+            f"{label} {_mean(gate[event])} on events and {_mean(gate[~event])} on background"
+            for label, gate in zip(labels, values, strict=True)
         )
-        both, seen, heard = (_mean(each.values[self.present]) for each in known)
         reads = {
             "supervised": "u of the picture (in the paper u_v) reads the encoded picture, u of the sound (u_a) the "
             "encoded sound. Both are trained to be high where there is an event.",
@@ -242,34 +251,50 @@ class Report:
             "about event or background as about picture or sound.",
             "weakly": "",
         }[self.setting]
-        return Section(
-            "What the model hears, and what it sees",
-            [
-                f"Gates. {reads} m weighs visual' against audio': 1 is visual' alone, 0 audio' alone. But each of "
-                f"these two has been made from both modalities before, so m near 1 does not mean that the model is "
-                f"deaf.{trained} Means: {means}.",
-                "A test without gates. Each video gets the sound of another one, the one before it in the split, or "
-                "the picture of another one: what the network still knows of the true event, it has from the other "
-                f"modality. Mean over the events of the probability of the true one: both right {both}, only the "
-                f"picture right {seen}, only the sound right {heard}.",
-                *self._against_the_truth(gate_balance, gates[2].values, known_balance),
-            ],
-            [
-                Picture(
-                    self.out / "gates.png",
-                    f"Mean gates per event. By them, {_ends(self.names, by_gates)}. {means}.",
-                    "The gates of each event, on its segments, sorted by the difference of the unimodal ones: rather "
-                    "heard at the top, rather seen at the bottom.",
-                ),
-                Picture(
-                    self.out / "modalities.png",
-                    f"Mean probability of the true event: both {both}, picture alone {seen}, sound alone {heard}. By "
-                    f"the difference, {_ends(self.names, by_known)}.",
-                    "The probability of the true event when only one modality is the video's own, sorted by the "
-                    "difference: rather heard at the top, rather seen at the bottom.",
-                ),
-            ],
+        said = (
+            f"{reads} m weighs visual' against audio': 1 is visual' alone, 0 audio' alone. But each of these two has "
+            f"been made from both modalities before, so {_not_deprived(values[2])}.{trained} Means: {means}."
         )
+        if not self.present:
+            return gates, said, []
+        order = sorted(self.present, key=lambda k: gates[0].values[k] - gates[1].values[k])
+        draw_dots(self.out / "gates.png", gates, self.names, order, "mean gate on the segments of the event")
+        picture = Picture(
+            self.out / "gates.png",
+            f"Mean gates per event. By them, {_ends(self.names, order)}. {means}.",
+            "The gates of each event, on its segments, sorted by the difference of the unimodal ones: rather heard at "
+            "the top, rather seen at the bottom.",
+        )
+        return gates, said, [picture]
+
+    def _mismatched(self) -> tuple[list[Dots], str, Picture]:
+        """What is known of each event by both modalities and by one alone, what is to be said of it, and its picture.
+
+        A split that has another event than one has an event.
+        """
+        stats = self.stats
+        known = [
+            Dots("both", stats.video_mean(self._true_event(self.evaluation)), JOINED),
+            Dots("picture right, sound of another event", stats.video_mean(self._true_event(self.seen)), SEEN),
+            Dots("sound right, picture of another event", stats.video_mean(self._true_event(self.heard)), HEARD),
+        ]
+        order = sorted(self.present, key=lambda k: known[1].values[k] - known[2].values[k])
+        draw_dots(self.out / "modalities.png", known, self.names, order, "mean probability of the true event")
+        both, seen, heard = (_mean(each.values[self.present]) for each in known)
+        said = (
+            "each video gets the sound of another one, the next in the split that shows another event, or its picture: "
+            "what the network still knows of the true event, it has from the other modality. Mean over the events of "
+            f"the probability of the true one: both right {both}, only the picture right {seen}, only the sound right "
+            f"{heard}."
+        )
+        picture = Picture(
+            self.out / "modalities.png",
+            f"Mean probability of the true event: both {both}, picture alone {seen}, sound alone {heard}. By the "
+            f"difference, {_ends(self.names, order)}.",
+            "The probability of the true event when only one modality is the video's own, sorted by the difference: "
+            "rather heard at the top, rather seen at the bottom.",
+        )
+        return known, said, picture
 
     def timelines(self) -> Section:
         """The worst, the median and the best videos."""
@@ -282,7 +307,8 @@ class Report:
                 continue
             timelines = [
                 Timeline(
-                    " · ".join(filter(None, (f"row {self.rows[i]}", ids[i], f"{stats.video_accuracy[i]:.0f} % right"))),
+                    f"{self.names[stats.video_event[i]]} · {stats.video_accuracy[i]:.0f} % right\n"
+                    + " · ".join(filter(None, (f"row {self.rows[i]}", ids[i]))),
                     stats.truth[i],
                     stats.predicted[i],
                     probability[i],
@@ -292,7 +318,8 @@ class Report:
             path = self.out / f"timelines_{name}.png"
             draw_timelines(path, timelines, self.names, self.experiment.config.model.event_threshold)
             described = "; ".join(
-                f"{line.title}: {_spans(line.truth, self.names)}, predicted {_spans(line.predicted, self.names)}"
+                f"{' · '.join(line.title.splitlines())}: {_spans(line.truth, self.names)}, "
+                f"predicted {_spans(line.predicted, self.names)}"
                 for line in timelines
             )
             pictures.append(Picture(path, f"{name.title()} videos. {described}.", f"The {name} videos."))
@@ -339,18 +366,14 @@ class Report:
         inside = np.minimum(event, probability.shape[1] - 1)
         return np.where(event < self.stats.num_events, probability[np.arange(len(event)), inside], 0)
 
-    def _against_the_truth(self, gates: np.ndarray, multimodal: np.ndarray, known: np.ndarray) -> list[str]:
+    def _against_the_truth(self, balances: Mapping[str, np.ndarray]) -> list[str]:
+        """How values (K,) per event, by what they are, go with what is known of synthetic data."""
         bias = known_bias(self.experiment.folder)
         if bias is None:
             return []
-        figures = {
-            "the difference of the unimodal gates": gates,
-            "m": multimodal,
-            "the difference of only picture and only sound right": known,
-        }
         said = "; ".join(
             f"{name} {'cannot be told' if (r := correlation(values, bias)) is None else f'{r:+.2f}'}"
-            for name, values in figures.items()
+            for name, values in balances.items()
         )
         return [
             "Against the truth. This data is synthetic, and how much better each event can be seen than heard is "
@@ -368,7 +391,13 @@ def _mean(values: np.ndarray) -> str:
 
 
 def _ends(names: Sequence[str], order: Sequence[int]) -> str:
-    return f"{names[order[0]]} is heard most and {names[order[-1]]} is seen most" if order else "there is no event"
+    return f"{names[order[0]]} is heard most and {names[order[-1]]} is seen most"
+
+
+def _not_deprived(multimodal: np.ndarray) -> str:
+    """What a multimodal gate (n, t) near one of its ends does not mean."""
+    end, deprived = ("1", "deaf") if multimodal.mean() > 0.5 else ("0", "blind")
+    return f"m near {end} does not mean that the model is {deprived}"
 
 
 def _spans(classes: np.ndarray, names: Sequence[str]) -> str:

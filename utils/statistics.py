@@ -5,7 +5,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from dataset.ave import AVEFolder
+from dataset.ave import AVEFolder, video_events
 from dataset.hdf5 import read_all
 from utils.evaluation import Evaluation
 
@@ -91,9 +91,7 @@ def statistics(evaluation: Evaluation) -> Statistics:
     predicted, truth = evaluation.predicted.numpy(), evaluation.truth.numpy()
     classes = evaluation.num_events + 1
     pairs = np.bincount((truth * classes + predicted).ravel(), minlength=classes**2)
-    # A video has one event class; where labels have several, the largest index, as in the loss.
-    events = np.where(truth < evaluation.num_events, truth, -1).max(axis=1)
-    video_event = np.where(events < 0, evaluation.num_events, events)
+    video_event = video_events(evaluation.truth, evaluation.num_events).numpy()
     return Statistics(predicted, truth, video_event, pairs.reshape(classes, classes))
 
 

@@ -101,6 +101,43 @@ def root(tmp_path, data):
 # What is read
 
 
+@pytest.mark.parametrize("order", ["by class", "shuffled"])
+@pytest.mark.parametrize("modality", ["visual", "audio"])
+def test_mismatched_videos_have_one_modality_of_another_event(tmp_path, modality, order):
+    """However the split is sorted, and whichever videos come one at a time or together."""
+    data = small_data()
+    events = np.repeat(range(K), NUM_VIDEOS // K)
+    data["right_labels.h5"] = np.eye(K + 1, dtype=np.float32)[np.repeat(events[:, None], T, axis=1)]
+    data["right_labels.h5"][:, 0] = np.eye(K + 1)[K]  # every event begins after a second of background
+    rows = np.arange(NUM_VIDEOS)
+    data["train_order.h5"] = np.random.default_rng(0).permutation(rows) if order == "shuffled" else rows
+    write_all(tmp_path, data)
+    split = folder(tmp_path).split("train")
+    own, other = split.__getitems__(rows), split.mismatched(modality).__getitems__(rows)
+
+    exchanged = getattr(other, modality)
+    taken_from = [next(i for i in rows if torch.equal(getattr(own, modality)[i], features)) for features in exchanged]
+    event = events[own.rows]
+    assert (event[taken_from] != event).all()
+    for place, partner in enumerate(taken_from):  # the next one that shows another event
+        between = np.arange(place, place + (partner - place) % NUM_VIDEOS) % NUM_VIDEOS
+        assert (event[between] == event[place]).all()
+    for name in {"visual", "audio", "labels", "rows"} - {modality}:
+        assert torch.equal(getattr(other, name), getattr(own, name))
+    assert torch.equal(getattr(split.mismatched(modality)[3], modality), exchanged[3])
+    assert_equal(split.__getitems__(rows), own)
+
+
+def test_split_of_one_event_has_no_mismatched_videos(tmp_path, data):
+    for event in (0, K):  # K: all of it is background
+        data["right_labels.h5"][:] = np.eye(K + 1)[event]
+        write_all(tmp_path, data)
+        assert folder(tmp_path).split("train").mismatched("audio") is None
+    data["right_labels.h5"][TRAIN[2], 4] = np.eye(K + 1)[1]  # a video with an event is another one
+    write_all(tmp_path, data)
+    assert folder(tmp_path).split("train").mismatched("audio") is not None
+
+
 @pytest.mark.parametrize("wide", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8"])
 def test_values_are_those_on_disk_in_the_order_asked_for(tmp_path, dtype, wide):

@@ -11,6 +11,7 @@ from model import Event, load_magan
 from model.prediction import TrainedMAGAN, window_starts
 from tests.model.conftest import inputs, published_checkpoint
 from tests.reference import seeded
+from utils.checkpoint import save_checkpoint
 from utils.errors import InputError
 
 
@@ -80,6 +81,32 @@ def test_any_float_type_of_numpy_or_torch_gives_the_same(trained, test_set, kind
     assert given.events == expected.events
 
 
+@pytest.mark.filterwarnings("error")
+def test_any_layout_of_numpy_gives_the_same(trained, test_set):
+    """Byte order, digits, views backwards, with gaps, transposed, and memory that is not to be written."""
+    model = load_magan(trained("supervised") / "best.pth.tar")
+    features = [each[0].astype(np.float32) for each in test_set]
+    expected = model.predict(*features)
+
+    def read_only(array):
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+
+    for name, change in {
+        "big-endian": lambda array: array.astype(">f4"),
+        "big-endian float64": lambda array: array.astype(">f8"),
+        "longdouble": lambda array: array.astype(np.longdouble),
+        "backwards": lambda array: array[::-1].copy()[::-1],
+        "with gaps": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+        "Fortran order": np.asfortranarray,
+        "read-only": read_only,
+        "list": np.ndarray.tolist,
+    }.items():
+        given = model.predict(*map(change, features))
+        np.testing.assert_array_equal(given.event_probability, expected.event_probability, err_msg=name)
+
+
 def test_one_video_is_predicted_as_among_others(model, test_set):
     """In scope video, the default."""
     visual, audio = test_set
@@ -137,7 +164,12 @@ def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_se
         (visual[:9], audio, "1 videos of 9 seconds, audio features 1 of 10"),
         (test_set[0][:2], test_set[1][:3], "2 videos of 10 seconds, audio features 3 of 10"),
         (visual, test_set[1], "both of one video or both of several"),
-        (visual.astype(int), audio, "type torch.int64, expected floating-point"),
+        (visual.astype(int), audio, "type int64, expected floating-point"),
+        (torch.from_numpy(visual.astype(int)), audio, "type torch.int64, expected floating-point"),
+        (visual.astype(object), audio, "cannot be read as numbers: they have type object"),
+        (np.full_like(visual, 1e40, float), audio, "visual features are not all finite as float32"),
+        (torch.full(visual.shape, 1e40, dtype=torch.float64), audio, "visual features are not all finite as float32"),
+        (np.full_like(visual, 1e40, np.longdouble), audio, "visual features are not all finite as float32"),
         (broken, audio, "visual features are not all finite"),
         (["a"], audio, "visual features cannot be read as numbers"),
     ):
@@ -160,6 +192,19 @@ def test_published_checkpoint_predicts_as_it_was_made(tmp_path, setting):
             prediction.event_probability, 1 / (1 + np.exp(-expected["is_event"][row])), rtol=1e-9
         )
         assert prediction.classes.tolist() == expected["prediction"][row].tolist()
+
+
+def test_own_checkpoint_of_scope_batch_predicts_in_scope_video_and_says_so(trained, test_set, tmp_path, caplog):
+    contents = torch.load(trained("supervised") / "best.pth.tar", weights_only=True)
+    expected = load_magan(trained("supervised") / "best.pth.tar").predict(*test_set)
+    assert not caplog.records
+    contents["config"]["model"]["scope"] = contents["scope"] = "batch"
+    save_checkpoint(tmp_path / "batch.pth.tar", contents)
+    model = load_magan(tmp_path / "batch.pth.tar")
+    assert model.network.config.scope == "video"
+    assert "batch.pth.tar was trained in scope batch and predicts in scope video" in caplog.text
+    for given, one in zip(model.predict(*test_set), expected, strict=True):
+        np.testing.assert_array_equal(given.event_probability, one.event_probability)
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(trained, tmp_path):

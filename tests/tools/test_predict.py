@@ -133,6 +133,25 @@ def test_video_that_cannot_be_used_is_one_sentence(run, monkeypatch, checkpoint,
         main()
 
 
+def test_bad_videos_do_not_stop_the_others(run, checkpoint, weights, tmp_path):
+    """They are named at once and listed at the end, and the exit status tells some from all."""
+    good = [film(tmp_path / f"{name}.mp4", "Buzzer", 1, 3, 3) for name in ("first", "last")]
+    mute, missing = write_video(tmp_path / "mute.mp4", 2, lambda _: grey(20), None), tmp_path / "missing.mp4"
+    videos = (good[0], mute, missing, good[1])
+    flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
+    result = run("tools.predict", *videos, *flags, "--json", status=1)
+    assert [video["video"] for video in json.loads(result.stdout)["videos"]] == list(map(str, good))
+    *_, title, one, other = result.stderr.splitlines()
+    assert title == "2 of 4 videos cannot be used:"
+    assert one.startswith(f"  {mute}: has no sound")
+    assert other == f"  {missing}: is no file"
+    assert f"warning: {mute}: has no sound" in result.stderr
+
+    result = run("tools.predict", mute, missing, *flags, "--json", status=2)
+    assert result.stdout == ""
+    assert "error: none of the 2 videos can be used:" in result.stderr
+
+
 def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, trained, clip, weights, tmp_path):
     checkpoint = trained("weakly") / "best.pth.tar"
     (tmp_path / "new.mp4").write_bytes(clip.read_bytes())

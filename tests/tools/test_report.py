@@ -8,6 +8,8 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import h5py
+import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations
@@ -128,6 +130,24 @@ def test_published_checkpoint_is_reported_as_it_was_scored(run, published, seede
     rows = predictions(tmp_path / "predictions.csv")
     assert accuracy(rows) == pytest.approx(seeded.expected(setting, "batch")["accuracy"])
     assert {row["id"] for row in rows} == {""}
+
+
+@pytest.mark.slow
+def test_split_with_one_event_or_none_is_reported_without_what_it_cannot_show(run, trained, data_root, tmp_path):
+    """The events of all videos are one, or there are none: nothing is exchanged, and no picture is empty."""
+    for name, kept in {"one": 3, "none": 28}.items():
+        root = shutil.copytree(data_root, tmp_path / name)
+        with h5py.File(root / "right_labels.h5", "r+") as file:
+            labels = file["avadataset"][:]
+            background = labels[..., 28] == 1
+            labels[:] = np.eye(29)[kept]
+            labels[background] = np.eye(29)[28]
+            file["avadataset"][:] = labels
+        out = tmp_path / f"{name}_report"
+        run("tools.report", trained("supervised"), "--data_root", root, "--gpu", "cpu", "--out", out)
+        assert "not available: all videos of the split show one event" in (out / "report.html").read_text("utf-8")
+        missing = {"modalities"} if name == "one" else {"modalities", "gates"}
+        assert {path.stem for path in out.glob("*.png")} == (PICTURES | CURVES) - missing
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(run, tmp_path, trained, data_root):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.atomic import atomic_write
+from utils.atomic import atomic_write, reported_failure
+from utils.errors import InputError
 
 
 def test_file_is_replaced_when_all_is_written(tmp_path):
@@ -29,3 +30,19 @@ def test_file_stays_as_it_was_when_writing_fails(tmp_path, error):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_failure_says_that_what_was_there_is_unharmed_where_something_was(tmp_path, existed):
+    path = tmp_path / "file"
+    if existed:
+        path.write_text("old")
+
+    def fail():
+        with reported_failure(path), atomic_write(path):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError) as error:
+        fail()
+    sentence = f"{path}: cannot be written: No space left on device"
+    assert str(error.value) == sentence + (". What it held is unharmed" if existed else "")
