@@ -4,6 +4,7 @@ Where the features lie never changes a value, nor which videos come when.
 """
 
 import logging
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -55,13 +56,6 @@ class StreamFeed:
             yield from self.loader
         except InputError as error:  # a worker's arrives with its traceback as text before the sentence
             raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from error
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"a process that reads features died, maybe of too little memory: {str(error).splitlines()[0]} "
-                "Try a smaller --num_workers; 0 reads in the main process"
-            ) from error
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -165,5 +159,6 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to all processes; without their parent they end
+    """Terminals and schedulers send signals to a group of processes; the main one ends its workers when it is done."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -40,10 +40,19 @@ _SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 @contextmanager
 def reported_shortage(device: torch.device, remedy: str) -> Iterator[None]:
-    """Turn a lack of memory into an ``InputError`` that ends with what to do."""
+    """Turn a lack of memory into an ``InputError`` that ends with what to do.
+
+    Also the death of a process that reads features, which the system kills first, and of which PyTorch tells wherever
+    the main process happens to be.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if "DataLoader worker" in str(error):
+            raise InputError(
+                f"a process that reads features died, maybe of too little memory: {str(error).splitlines()[0]} "
+                "Try a smaller --num_workers; 0 reads in the main process"
+            ) from error
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(
             said in str(error) for said in _SHORTAGES
         ):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,7 +78,8 @@ def test_epoch_is_measured_and_grows_with_its_videos():
 def test_ceiling_is_that_of_the_type_that_it_names(monkeypatch):
     """float64 has half as many numbers in a register as float32, on any CPU."""
     monkeypatch.setattr("utils.measurements.PRODUCTS", {"small": (512, 512, 512)})
-    assert measure_ceiling(CONDITIONS, "float64")["best"] < measure_ceiling(CONDITIONS, "float32")["best"]
+    conditions = replace(CONDITIONS, seconds=0.5)  # the best of many, whatever else the machine does
+    assert measure_ceiling(conditions, "float64")["best"] < measure_ceiling(conditions, "float32")["best"]
 
 
 @pytest.mark.slow
