@@ -46,7 +46,7 @@ class Batches(Sampler[list[int]]):
     @property
     def largest(self) -> int:
         """How many videos this rank has in a batch that is whole."""
-        return len(range(self.rank, min(self.batch_size, self.num_videos), self.num_ranks)) or 1
+        return self.sizes(0)[0] or 1
 
     def sizes(self, number: int) -> tuple[int, int]:
         """How many videos of batch ``number`` this rank owns, and how many the batch has."""

@@ -39,8 +39,6 @@ class Ranks:
         if self.count == 1:
             yield
             return
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield
         dist.destroy_process_group()  # not after an error: NCCL would wait for others, which torchrun ends

@@ -25,8 +25,7 @@ class Progress:
     def __init__(self, title: str, print_freq: int) -> None:
         self.title = title
         self.print_freq = print_freq
-        self.terminal = sys.stderr.isatty()
-        self.bar_shown = shows_bars()
+        self.terminal = shows_bars()
         self.notes = ""
 
     def track(self, items: Iterable[Item], total: int, start: int = 0) -> Iterator[Item]:
@@ -41,7 +40,7 @@ class Progress:
             desc=self.title,
             bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining}{postfix}",
             ncols=shutil.get_terminal_size().columns,  # 80 where a terminal does not say
-            disable=not self.bar_shown,
+            disable=not self.terminal,
             leave=False,
         ) as bar:
             for done, item in enumerate(items, start=start + 1):

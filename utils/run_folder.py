@@ -79,14 +79,15 @@ class RunFolder:
                 f"{self.path} already holds a run ({', '.join(held)}): {go_on}name another folder with "
                 "--snapshot_pref, or replace it with --overwrite"
             )
-        if not held and not self._is_ours() and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
+        ours = bool(held) or self._is_ours()
+        if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
             raise InputError(
                 f"{self.path} holds {' and '.join(others)} of something else: name another folder with --snapshot_pref"
             )
         with reported_failure(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._remove_stale()
-            if held or self._is_ours():
+            if ours:
                 for events in self.path.glob("events.out.tfevents.*"):
                     events.unlink()
             for name in (*held, LOG):
