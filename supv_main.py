@@ -1,9 +1,9 @@
 """Fully supervised MAGAN: train it on labels per segment, or evaluate a checkpoint."""
 
 from configs import parse_options
+from engine.experiment import Experiment
 from model import SupervisedMAGAN
 from utils.command import run_command
-from utils.experiment import Experiment
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from configs import parse_options
 from dataset import AVEFolder
+from engine.experiment import Experiment
 from model import WeaklySupervisedMAGAN
 from utils.command import run_command
-from utils.experiment import Experiment
 
 
 def main() -> None:

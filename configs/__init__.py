@@ -1,6 +1,33 @@
-"""Hyperparameters and command-line options."""
+"""Hyperparameters and the command line of the entry scripts."""
 
-from configs.config import Config, TrainingConfig, load_config, parse_config
-from configs.options import Options, parse_options
+from configs.config import (
+    CONFIGS,
+    PUBLISHED_VALUES,
+    ROOT,
+    SETTING_NAMES,
+    Config,
+    TrainingConfig,
+    load_config,
+    parse_config,
+)
+from configs.network import PRECISIONS, SCOPES, MAGANConfig
+from configs.options import AUTO, FEEDS, SPLITS, Options, parse_options
 
-__all__ = ["Config", "Options", "TrainingConfig", "load_config", "parse_config", "parse_options"]
+__all__ = [
+    "AUTO",
+    "CONFIGS",
+    "FEEDS",
+    "PRECISIONS",
+    "PUBLISHED_VALUES",
+    "ROOT",
+    "SCOPES",
+    "SETTING_NAMES",
+    "SPLITS",
+    "Config",
+    "MAGANConfig",
+    "Options",
+    "TrainingConfig",
+    "load_config",
+    "parse_config",
+    "parse_options",
+]

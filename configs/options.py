@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.config import PRECISIONS, ROOT
-from dataset.feeds import FEEDS
-from dataset.layout import SPLITS
-from model.config import SCOPES
+from configs.config import ROOT
+from configs.network import PRECISIONS, SCOPES
 
-AUTO = Path("auto")
+AUTO = Path("auto")  # --resume auto
+SPLITS = ("train", "val", "test")
+FEEDS = ("auto", "device", "ram", "stream")  # places of the features during a run
 
 
 @dataclass(frozen=True)

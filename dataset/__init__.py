@@ -1,4 +1,4 @@
-"""The AVE data layout: features, labels and synthetic data."""
+"""The data: features and labels in the AVE layout, real or synthetic."""
 
 from dataset.ave import AVEDataset, AVEFolder, Batch
 

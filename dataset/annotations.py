@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset.layout import ANNOTATIONS
 from utils.errors import InputError
 
+BACKGROUND = "background"  # the name of the last class
 HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # the official archive's copy begins with it, others do not
 
 
@@ -130,3 +132,10 @@ def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
         row = next(row for row in found if found.count(row) > 1)
         raise InputError(f"{subset}: has {annotations[row].event}&{annotations[row].video_id} more than once")
     return np.array(found, dtype=np.int64)
+
+
+def video_ids(root: Path, rows: Sequence[int]) -> list[str]:
+    """The ids of some rows in the ``Annotations.txt`` of a folder; empty where there are none."""
+    path = root / ANNOTATIONS
+    annotations = read_annotations(path) if path.is_file() else []
+    return [annotations[row].video_id if row < len(annotations) else "" for row in rows]

@@ -1,21 +1,21 @@
-"""Audio-visual features and labels of an AVE-layout folder, read as they are asked for."""
+"""Videos of an AVE-layout folder: their features, read on demand, and their labels."""
 
 import copy
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from configs import MAGANConfig
 from dataset.annotations import class_names, read_annotations
-from dataset.hdf5 import FAILURES, open_hdf5, read_all, require_stored
+from dataset.features import FeatureFile
+from dataset.labels import read_labels, read_order, video_events
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, require_files, segment_label_file
 from utils.errors import InputError
 
@@ -23,7 +23,7 @@ MODALITIES = ("visual", "audio")
 
 
 class Batch(NamedTuple):
-    """Some videos of a data set."""
+    """Some videos of a data set: features, labels and row numbers."""
 
     visual: Tensor  # (b, t, h, w, 512)
     audio: Tensor  # (b, t, 128)
@@ -31,90 +31,34 @@ class Batch(NamedTuple):
     rows: Tensor  # (b,), row numbers in their feature file, int64
 
 
-class FeatureFile:
-    """One HDF5 file of features, opened on first use in each process that reads it.
-
-    HDF5 handles do not survive a fork, so a DataLoader worker opens its own.
-
-    Args:
-        path: the file.
-        ndim: how many axes its data must have.
-        width: the length that its last axis must have.
-
-    Raises:
-        InputError: the file is no HDF5, has no such data set, or its shape or type does not fit.
-    """
-
-    def __init__(self, path: Path, ndim: int, width: int) -> None:
-        self.path = path
-        self._handle: h5py.Dataset | None = None
-        self._process = None
-        data = self._open()
-        require_stored(data, path)
-        self.shape, self.dtype = data.shape, data.dtype
-        if len(self.shape) != ndim or self.shape[-1] != width or 0 in self.shape:
-            raise InputError(f"{path}: shape {self.shape}, expected {ndim} axes, none empty, the last one {width} long")
-        if self.dtype.kind != "f":
-            raise InputError(f"{path}: type {self.dtype}, expected floating-point numbers")
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def read(self, rows: Sequence[int], out: np.ndarray, places: Sequence[int]) -> None:
-        """Read the given rows into ``out[place]`` (any float type) of the place that each has.
-
-        Raises:
-            InputError: a row cannot be read; the message names it.
-        """
-        data = self._open()
-        as_stored = None if out.dtype == self.dtype else np.empty(self.shape[1:], self.dtype)
-        try:
-            for row, place in zip(rows, places, strict=True):
-                if as_stored is None:
-                    data.read_direct(out, np.s_[row], np.s_[place])
-                else:  # NumPy converts faster than HDF5
-                    data.read_direct(as_stored, np.s_[row])
-                    with np.errstate(over="ignore"):  # infinite then, which stops training and names the row
-                        out[place] = as_stored
-        except FAILURES as error:
-            raise InputError(f"{self.path}: row {row} cannot be read, the file is damaged: {error}") from error
-
-    def _open(self) -> h5py.Dataset:
-        if self._handle is None or self._process != os.getpid():
-            self._handle = open_hdf5(self.path)
-            self._process = os.getpid()
-        return self._handle
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_handle": None}
-
-
 class AVEDataset(Dataset):
     """Rows of one or more pairs of feature files, with their labels.
 
     Items are read one (``dataset[i]``) or several at a time (``dataset.__getitems__``, which a DataLoader uses).
-    float16 features stay float16; any other type becomes ``wide``.
+
+    Args:
+        parts: visual and audio features, labels of all their rows, and the rows that belong to the data set.
+        dtype: of features that are not stored as float16; those stay float16.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]], wide: torch.dtype
+        self, parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]], dtype: torch.dtype
     ) -> None:
-        """``parts``: visual and audio features, labels of all their rows, and the rows that belong to the set."""
         self.parts = [(visual, audio) for visual, audio, _, _ in parts]
         self.rows = torch.from_numpy(np.concatenate([rows for *_, rows in parts]))
         self.part_of = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(rows) for *_, rows in parts]))
         self.labels = torch.from_numpy(np.concatenate([labels[rows] for *_, labels, rows in parts]))
-        self.wide = wide
-        self.sources = [torch.arange(len(self))] * 2  # by modality: the video of the set whose features each one has
+        self.dtype = dtype
+        self.sources = [torch.arange(len(self))] * 2  # by modality: the video that each one's features are of
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def mismatched(self, modality: str) -> "AVEDataset | None":
-        """The set, labels per segment, with each video's ``visual`` or ``audio`` features from one of another event.
+        """A copy in which each video has the ``visual`` or ``audio`` features of a video of another event.
 
-        That is the next such video in the set's order, and after the last one the first. Rows and labels stay. None
-        where all videos show one event.
+        It is the next such video in the order of the data set, cyclically. Rows and labels (per segment) stay the same.
+        None if all videos show one event.
         """
         events = video_events(self.labels.argmax(dim=-1), self.labels.shape[-1] - 1)
         partners = partners_of_another_event(events)
@@ -128,19 +72,28 @@ class AVEDataset(Dataset):
 
     @property
     def num_bytes(self) -> int:
-        """What the features take in memory, all at once."""
+        """Memory that all features take at once."""
         return sum(
             len(self) * math.prod(files[0].shape[1:]) * self._dtype(files).itemsize
             for files in zip(*self.parts, strict=True)
         )
 
     def fingerprint(self) -> str:
-        """What tells this set from another one: the rows, their labels, and the shapes and types of the features."""
+        """A hash of the rows, their labels, and the shapes and types of the features."""
         files = [(file.shape, str(file.dtype)) for part in self.parts for file in part]
         digest = hashlib.sha256(repr(files).encode())
         for tensor in (self.part_of, self.rows, self.labels):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
+
+    def describe_rows(self, indices: Sequence[int]) -> list[str]:
+        """The rows of some videos by feature file, for error messages."""
+        described = []
+        for part, (visual, _) in enumerate(self.parts):
+            here = [index for index in indices if self.part_of[index] == part]
+            if here:
+                described.append(f"{self.rows[here].tolist()} of {visual.path.name}")
+        return described
 
     def __getitem__(self, index: int) -> Batch:
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
@@ -159,32 +112,33 @@ class AVEDataset(Dataset):
         return torch.from_numpy(out)
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
-        narrow = all(file.dtype == np.float16 for file in files)
-        return np.dtype(np.float16 if narrow else str(self.wide).removeprefix("torch."))
+        is_half = all(file.dtype == np.float16 for file in files)
+        return np.dtype(np.float16 if is_half else str(self.dtype).removeprefix("torch."))
 
 
 class AVEFolder:
-    """A folder in the AVE layout, as one experiment sees it.
+    """A folder in the AVE layout.
 
     Args:
         root: the folder.
-        num_events: K, the event classes that the labels must have besides background.
-        visual_dim, audio_dim: the feature widths that the files must have.
-        wide: what features that are not float16 become, ``torch.float32`` or ``torch.float64``.
+        config: of the network: its number of events and feature widths must be those of the files.
+        dtype: of features that are not stored as float16, ``torch.float32`` or ``torch.float64``.
     """
 
-    def __init__(self, root: Path, num_events: int, visual_dim: int, audio_dim: int, wide: torch.dtype) -> None:
+    def __init__(self, root: Path, config: MAGANConfig, dtype: torch.dtype) -> None:
         self.root = root
-        self.num_events = num_events
-        self.widths = (visual_dim, audio_dim)
-        self.wide = wide
+        self.num_events = config.num_events
+        self.widths = (config.visual_dim, config.audio_dim)
+        self.dtype = dtype
 
     def split(self, name: str) -> AVEDataset:
         """A split (``train``, ``val`` or ``test``) with labels per segment."""
         require_files(self.root, (*FEATURES, "right_labels.h5", f"{name}_order.h5"))
         visual, audio = self._features(*FEATURES)
         labels = read_labels(segment_label_file(self.root), (*visual.shape[:2], self.num_events + 1))
-        return AVEDataset([(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.wide)
+        return AVEDataset(
+            [(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.dtype
+        )
 
     def weakly_labelled(self) -> AVEDataset:
         """The weakly-supervised training set, labels per video: the train rows, then the noisy rows."""
@@ -203,11 +157,11 @@ class AVEFolder:
                 (visual, audio, labels, read_order(self.root / "train_order.h5", len(visual))),
                 (noisy_visual, noisy_audio, noisy_labels, np.arange(len(noisy_visual))),
             ],
-            self.wide,
+            self.dtype,
         )
 
     def class_names(self) -> list[str]:
-        """The event names, by class index: of ``Annotations.txt``, or numbered where the folder has none."""
+        """The event names by class index, from ``Annotations.txt``; numbered names if the folder has none."""
         names = self.annotated_names()
         if names is None:
             return [f"event {k}" for k in range(self.num_events)]
@@ -219,7 +173,7 @@ class AVEFolder:
         return names
 
     def annotated_names(self) -> list[str] | None:
-        """The event names of ``Annotations.txt``, however many it has; None where the folder has no such file."""
+        """All event names of ``Annotations.txt``; None if the folder has no such file."""
         path = self.root / ANNOTATIONS
         return class_names(read_annotations(path)) if path.is_file() else None
 
@@ -234,60 +188,10 @@ class AVEFolder:
         return visual, audio
 
 
-def video_events(classes: Tensor, num_events: int) -> Tensor:
-    """The event of each video (n,) by the classes of its segments (n, t); ``num_events`` where it has none.
-
-    A video has one event class; where labels have several, it is the largest index, as in the loss.
-    """
-    events = classes.where(classes < num_events, -1).amax(dim=1)
-    return events.where(events >= 0, num_events)
-
-
 def partners_of_another_event(events: Tensor) -> Tensor | None:
-    """For each video the next one, cyclic, whose event (n,) is another one; None where there is no other event."""
+    """For each video the next one, cyclically, with a different event (n,); None if there is only one event."""
     last_of_run = torch.nonzero(events != events.roll(-1)).flatten()  # the video after it has another event
     if not len(last_of_run):
         return None
     run = torch.searchsorted(last_of_run, torch.arange(len(events))) % len(last_of_run)
     return (last_of_run[run] + 1) % len(events)
-
-
-def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """One-hot labels, float32, of the given shape (n, K + 1) or (n, t, K + 1).
-
-    Raises:
-        InputError: they cannot be read, have another shape, or are not one-hot.
-    """
-    labels = open_hdf5(path)
-    if labels.shape != shape:
-        width_only = labels.shape[:-1] == shape[:-1]
-        reason = f" ({shape[-1] - 1} events of the config and background)" if width_only else ""
-        raise InputError(f"{path}: shape {labels.shape}, expected {shape}{reason}")
-    if labels.dtype.kind not in "fiub":
-        raise InputError(f"{path}: type {labels.dtype}, expected numbers")
-    labels = read_all(labels, path).astype(np.float32)
-    one_hot = np.isin(labels, (0, 1)).all(axis=-1) & (labels.sum(axis=-1) == 1)
-    if not one_hot.all():
-        rows = np.unique(np.nonzero(~one_hot)[0])
-        raise InputError(
-            f"{path}: the labels of {len(rows)} rows are not one-hot (row {rows[0]} is the first), "
-            "expected a 1 for the class and 0 for the others"
-        )
-    return labels
-
-
-def read_order(path: Path, num_rows: int) -> np.ndarray:
-    """The row numbers (n,) of a split, int64, all of them less than ``num_rows``.
-
-    Raises:
-        InputError: they cannot be read, or are no such numbers.
-    """
-    order = open_hdf5(path, key="order")
-    if order.ndim != 1 or order.dtype.kind not in "iu" or not 0 < len(order) <= num_rows:
-        raise InputError(
-            f"{path}: shape {order.shape}, type {order.dtype}, expected a list of row numbers, {num_rows} at most"
-        )
-    order = read_all(order, path).astype(np.int64)
-    if order.min() < 0 or order.max() >= num_rows:
-        raise InputError(f"{path}: row numbers from {order.min()} to {order.max()}, expected 0 to {num_rows - 1}")
-    return order

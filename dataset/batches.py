@@ -1,4 +1,4 @@
-"""Which videos make up which batch."""
+"""The order of the videos: how an epoch is shuffled and divided into batches."""
 
 from collections.abc import Iterator
 
@@ -7,34 +7,39 @@ from torch.utils.data import Sampler
 
 
 class Batches(Sampler[list[int]]):
-    """The batches of an epoch, as lists of indices: in order, or shuffled by seed and epoch alone.
+    """The batches of an epoch, as lists of indices: in order, or shuffled.
 
-    Nothing but ``seed``, ``epoch`` and ``start`` decides what comes, so a run can go on from any batch of any epoch.
-    With several ranks, each gets its share of every batch; a rank that a small batch leaves without a video gets the
-    batch's first one, which it does not own, so that all ranks take part in every step.
+    They depend on ``seed``, ``epoch`` and ``start`` alone, so a run can resume at any batch of any epoch. Each rank
+    gets its share of every batch; a rank for which a small batch has no video gets the batch's first one, which does
+    not count, so that all ranks take part in every step.
+
+    Args:
+        num_videos: the length of the data set.
+        batch_size: videos in a batch, over all ranks.
+        seed: of the shuffling; None keeps the videos in order.
+        rank, world_size: of this process.
     """
 
     def __init__(
-        self, num_videos: int, batch_size: int, seed: int | None = None, rank: int = 0, num_ranks: int = 1
+        self, num_videos: int, batch_size: int, seed: int | None = None, rank: int = 0, world_size: int = 1
     ) -> None:
-        """``batch_size`` counts the videos of all ranks together; without ``seed`` the videos come in order."""
         self.num_videos = num_videos
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
-        self.num_ranks = num_ranks
+        self.world_size = world_size
         self.epoch = 0
-        self.start = 0  # batches of the epoch to leave out
+        self.start = 0  # batches of the epoch to skip
 
     def __len__(self) -> int:
         return -(-self.num_videos // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        shares = (batch[self.rank :: self.num_ranks] or batch[:1] for batch in self.whole()[self.start :])
+        shares = (batch[self.rank :: self.world_size] or batch[:1] for batch in self.whole()[self.start :])
         return iter(list(shares))
 
     def whole(self) -> list[list[int]]:
-        """The batches of the epoch with the shares of all ranks."""
+        """The batches of the epoch, over all ranks."""
         if self.seed is None:
             order = torch.arange(self.num_videos)
         else:
@@ -44,11 +49,11 @@ class Batches(Sampler[list[int]]):
         return [batch.tolist() for batch in order.split(self.batch_size)]
 
     @property
-    def largest(self) -> int:
-        """How many videos this rank has in a batch that is whole."""
+    def largest_share(self) -> int:
+        """The number of videos of this rank in a full batch."""
         return self.sizes(0)[0] or 1
 
     def sizes(self, number: int) -> tuple[int, int]:
-        """How many videos of batch ``number`` this rank owns, and how many the batch has."""
+        """The number of videos of batch ``number`` on this rank, and over all ranks."""
         whole = min(self.batch_size, self.num_videos - number * self.batch_size)
-        return len(range(self.rank, whole, self.num_ranks)), whole
+        return len(range(self.rank, whole, self.world_size)), whole

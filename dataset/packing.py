@@ -20,7 +20,7 @@ from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored
 from dataset.layout import ANNOTATIONS, FEATURES, FILES, OLD_LABELS, require_files
 from utils.atomic import SUFFIX, atomic_write
 from utils.errors import InputError
-from utils.signals import held_signals
+from utils.signals import deferred_signals
 
 KEY = "avadataset"
 RECORD = "packing.json"
@@ -79,15 +79,15 @@ class Packing:
                 as something else, or the disk is full. Only a value that is too large leaves nothing to go on with.
         """
         try:
-            with held_signals() as let_signals_through:
+            with deferred_signals() as deliver_signals:
                 self.out.mkdir(parents=True, exist_ok=True)
                 self._save_record()
                 packed = [
-                    self._pack(name, lambda *loop: _between_signals(track(*loop), let_signals_through))
+                    self._pack(name, lambda *loop: _between_signals(track(*loop), deliver_signals))
                     for name in self.features
                 ]
                 for name in self.labels:
-                    let_signals_through()
+                    deliver_signals()
                     if not (self.out / name).exists():
                         with atomic_write(self.out / name) as temporary:
                             shutil.copyfile(self.source / name, temporary)
@@ -289,7 +289,7 @@ def _same(found: np.ndarray, expected: np.ndarray) -> bool:
     return np.array_equal(found, expected, equal_nan=True)
 
 
-def _between_signals(items: Iterable, let_signals_through: Callable[[], None]) -> Iterator:
+def _between_signals(items: Iterable, deliver_signals: Callable[[], None]) -> Iterator:
     for item in items:
-        let_signals_through()
+        deliver_signals()
         yield item

@@ -19,7 +19,7 @@ from dataset.annotations import Annotation, class_names, noisy_labels, segment_l
 from dataset.hdf5 import new_hdf5
 from dataset.layout import ANNOTATIONS
 from utils.atomic import atomic_write
-from utils.signals import held_signals
+from utils.signals import deferred_signals
 
 VISUAL_DIM, AUDIO_DIM = 512, 128
 NUM_SEGMENTS = 10
@@ -151,7 +151,7 @@ def write_synthetic_ave(
     names = class_names(annotations)
     num_videos, size = len(annotations), generator.map_size
     clips = {"": num_videos, "_noisy": num_noisy}
-    with held_signals() as let_signals_through, ExitStack() as stack:
+    with deferred_signals() as deliver_signals, ExitStack() as stack:
 
         def create(name: str) -> h5py.File:
             return stack.enter_context(new_hdf5(out / name))
@@ -182,7 +182,7 @@ def write_synthetic_ave(
         seen, heard = (truth.create_dataset(name, (num_videos, NUM_SEGMENTS), np.int16) for name in ("seen", "heard"))
 
         for clip in progress([(suffix, row) for suffix, count in clips.items() for row in range(count)]):
-            let_signals_through()
+            deliver_signals()
             suffix, row = clip
             if suffix:
                 video = generator.noisy_video(row)

@@ -1,11 +1,10 @@
 """MAGAN, the Modality-Aware Gated Attention Network."""
 
-from model.config import MAGANConfig
+from configs import MAGANConfig
 from model.prediction import Event, Prediction, TrainedMAGAN, load_magan
+from model.settings import MODELS
 from model.supervised import SupervisedMAGAN, SupervisedOutputs
 from model.weakly import WeaklySupervisedMAGAN, WeaklySupervisedOutputs
-
-MODELS = {model.setting: model for model in (SupervisedMAGAN, WeaklySupervisedMAGAN)}
 
 __all__ = [
     "MODELS",

@@ -1,4 +1,4 @@
-"""Cross-modal gated co-attention (CMGCA): each modality says what matters in the other.
+"""Cross-modal gated co-attention (CMGCA): each modality selects what matters in the other.
 
 Everything here is per segment: n = b * t segments, r regions, visual width 512, audio width 128. Three exact savings
 keep the large (n, r, 512) tensors few:
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.pooling import mean_and_max
+from configs import MAGANConfig
+from model.layers.pooling import mean_and_max
 
 
 class ChannelAttention(nn.Module):
@@ -42,7 +43,7 @@ class SpatialAttention(nn.Module):
 
 
 class AudioToVisual(nn.Module):
-    """The audio-to-visual branch: which channels and which regions the sound speaks of."""
+    """The audio-to-visual branch: the sound weights the channels and regions of the picture."""
 
     def __init__(self, visual_dim: int, hidden: int) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class AudioToVisual(nn.Module):
 
 
 class VisualToAudio(nn.Module):
-    """The visual-to-audio branch: which channels of the sound the picture speaks of.
+    """The visual-to-audio branch: the picture weights the channels of the sound.
 
     A segment has one sound, so the branch has no spatial attention: over its single position it would be 1.
     """
@@ -91,13 +92,14 @@ class VisualToAudio(nn.Module):
 class CoAttention(nn.Module):
     """CMGCA, both branches."""
 
-    def __init__(self, visual_dim: int, audio_dim: int, hidden: int) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
+        visual_dim, hidden = config.visual_dim, config.d_model
         self.widths = (visual_dim, visual_dim, hidden)
-        # One product each for what reads v or a: the channel attention of either branch, then the spatial attention.
-        # A Linear's initialisation depends on its input width alone, so each part is drawn as if it stood alone.
+        # One product for all layers that read v, and one for a: channel attention of both branches, spatial attention.
+        # The initialisation of a Linear depends on its input width alone, so each part is drawn as a layer of its own.
         self.visual_projection = nn.Linear(visual_dim, sum(self.widths))
-        self.audio_projection = nn.Linear(audio_dim, sum(self.widths))
+        self.audio_projection = nn.Linear(config.audio_dim, sum(self.widths))
         self.audio_to_visual = AudioToVisual(visual_dim, hidden)
         self.visual_to_audio = VisualToAudio(visual_dim, hidden)
 

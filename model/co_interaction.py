@@ -1,4 +1,4 @@
-"""Cross-modal gated co-interaction (CMGCI): the modalities interact, and gates weigh what each of them says."""
+"""Cross-modal gated co-interaction (CMGCI): the modalities interact, and gates weight each of them."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.attention import ResidualAttention
+from configs import MAGANConfig
+from model.layers.attention import ResidualAttention
 from model.temporal_relations import Relations
 
 
 class Interactions(NamedTuple):
-    """What the co-interaction leaves for localization; K is the number of classes that the setting scores."""
+    """Input of localization; K is the number of classes that the setting scores."""
 
     fused: Tensor  # (b, t, d_model), both modalities weighed by the multimodal gate
     um_gate: Tensor  # (b, t), unimodal
@@ -23,9 +24,10 @@ class Interactions(NamedTuple):
 class Interaction(nn.Module):
     """I(x, y) = LN(g + Dropout(MHA(g, [y; x], [y; x]))) with g = x * y, (b, t, d_model) each."""
 
-    def __init__(self, d_model: int, num_heads: int, attention_dropout: float, dropout: float) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        self.attention = ResidualAttention(d_model, num_heads, attention_dropout, dropout)
+        dropouts = (config.interaction_attention_dropout, config.interaction_dropout)
+        self.attention = ResidualAttention(config.d_model, config.num_heads, *dropouts)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.attention(x * y, torch.cat([y, x], dim=1))
@@ -44,19 +46,19 @@ class MultimodalGate(nn.Module):
 
 
 class UnimodalGates(nn.Module):
-    """The layers of the unimodal gates; how they are wired is the setting's (supervised.py, weakly.py)."""
+    """The layers of the unimodal gates; supervised.py and weakly.py wire them."""
 
     reads_picture: str  # the name of the gate that reads the visual features
     reads_sound: str  # the name of the one that reads the audio features
 
-    def __init__(self, d_model: int, num_classes: int, alpha: float, top_segments: int) -> None:
+    def __init__(self, config: MAGANConfig, num_classes: int) -> None:
         super().__init__()
-        self.alpha = alpha
-        self.top_segments = top_segments
-        self.audio_gate = nn.Linear(d_model, 1)
-        self.visual_gate = nn.Linear(d_model, 1)
-        self.audio_events = nn.Linear(d_model, num_classes)
-        self.visual_events = nn.Linear(d_model, num_classes)
+        self.alpha = config.alpha
+        self.top_segments = config.top_segments
+        self.audio_gate = nn.Linear(config.d_model, 1)
+        self.visual_gate = nn.Linear(config.d_model, 1)
+        self.audio_events = nn.Linear(config.d_model, num_classes)
+        self.visual_events = nn.Linear(config.d_model, num_classes)
 
     def gated_scores(
         self, visual: Tensor, audio: Tensor, audio_gate: Tensor, visual_gate: Tensor
@@ -77,23 +79,14 @@ class UnimodalGates(nn.Module):
 class CoInteraction(nn.Module):
     """CMGCI: two interactions, the setting's unimodal gates and the multimodal gate."""
 
-    def __init__(
-        self,
-        unimodal_gates: UnimodalGates,
-        d_model: int,
-        num_heads: int,
-        num_classes: int,
-        top_segments: int,
-        attention_dropout: float,
-        dropout: float,
-    ) -> None:
+    def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
         super().__init__()
-        self.top_segments = top_segments
-        self.visual_interaction = Interaction(d_model, num_heads, attention_dropout, dropout)
-        self.audio_interaction = Interaction(d_model, num_heads, attention_dropout, dropout)
+        self.top_segments = config.top_segments
+        self.visual_interaction = Interaction(config)
+        self.audio_interaction = Interaction(config)
         self.unimodal_gates = unimodal_gates
-        self.multimodal_gate = MultimodalGate(d_model)
-        self.multimodal_events = nn.Linear(d_model, num_classes)
+        self.multimodal_gate = MultimodalGate(config.d_model)
+        self.multimodal_events = nn.Linear(config.d_model, num_classes)
 
     def forward(self, relations: Relations) -> Interactions:
         visual = self.visual_interaction(relations.visual_query, relations.audio_query)  # visual': (b, t, d_model)

@@ -1,4 +1,4 @@
-"""The heads of the network: is a segment an event, and which event does the video show."""
+"""The heads of the network: whether a segment shows an event, and which event the video shows."""
 
 from torch import Tensor, nn
 

@@ -4,21 +4,23 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from configs import MAGANConfig
 from model.co_attention import CoAttention
 from model.co_interaction import CoInteraction, Interactions, UnimodalGates
-from model.config import MAGANConfig
 from model.localization import Localization
 from model.refinement import Refinement
 from model.temporal_relations import Relations, TemporalRelations
 
+LossTerms = dict[str, Tensor]  # scalars by name, their sum ``loss`` first
+
 
 class MAGAN(nn.Module):
-    """What both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
+    """The part that both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
 
     Args:
         config: the hyperparameters.
         unimodal_gates: the setting's unimodal gates.
-        num_classes: K, how many classes the setting scores: with background where it is scored as a class.
+        num_classes: K, the number of classes that the setting scores, background included if it is scored as a class.
     """
 
     def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
@@ -26,33 +28,17 @@ class MAGAN(nn.Module):
         self.config = config
 
         # ---------------------------------------------------------------------------------------- refine
-        attention = (config.num_heads, config.refine_attention_dropout, config.refine_dropout)
-        self.refine_visual = Refinement(config.visual_dim, *attention)
-        self.refine_audio = Refinement(config.audio_dim, *attention)
+        self.refine_visual = Refinement(config, config.visual_dim)
+        self.refine_audio = Refinement(config, config.audio_dim)
 
         # ---------------------------------------------------------------------------------------- co-attend
-        self.co_attention = CoAttention(config.visual_dim, config.audio_dim, config.d_model)
+        self.co_attention = CoAttention(config)
 
         # ---------------------------------------------------------------------------------------- relate in time
-        self.temporal_relations = TemporalRelations(
-            config.visual_dim,
-            config.d_model,
-            config.num_heads,
-            config.encoder_hidden,
-            config.decoder_hidden,
-            config.temporal_dropout,
-        )
+        self.temporal_relations = TemporalRelations(config)
 
         # ---------------------------------------------------------------------------------------- co-interact
-        self.co_interaction = CoInteraction(
-            unimodal_gates,
-            config.d_model,
-            config.num_heads,
-            num_classes,
-            config.top_segments,
-            config.interaction_attention_dropout,
-            config.interaction_dropout,
-        )
+        self.co_interaction = CoInteraction(config, unimodal_gates, num_classes)
 
         # ---------------------------------------------------------------------------------------- localize
         self.localization = Localization(config.d_model, num_classes)
@@ -80,8 +66,8 @@ class MAGAN(nn.Module):
     def refine(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention within each modality: (b, t, h, w, 512) to (b, t, r, 512), and (b, t, 128)."""
         regions = visual.flatten(2, 3)  # (b, t, r, 512)
-        refined = self.refine_visual(regions.flatten(0, 1), self.config.scope)  # (b * t, r, 512)
-        return refined.view(regions.shape), self.refine_audio(audio, self.config.scope)
+        refined = self.refine_visual(regions.flatten(0, 1))  # (b * t, r, 512)
+        return refined.view(regions.shape), self.refine_audio(audio)
 
     def co_attend(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-modal gated co-attention within each segment: (b, t, r, 512) and (b, t, 128) to (b, t, 512) each."""

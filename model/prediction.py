@@ -1,4 +1,4 @@
-"""A trained network, ready to say what happens in a video of any length."""
+"""Prediction of the events in videos of any length with a trained network."""
 
 import logging
 from collections.abc import Sequence
@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs import CONFIGS, PUBLISHED_VALUES, load_config
+from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
-from utils.device import allow_tf32, parameter_dtype
+from model.settings import MODELS
+from utils.arithmetic import allow_tf32, parameter_dtype
 
 log = logging.getLogger(__name__)
 
@@ -19,30 +22,30 @@ Features = np.ndarray | Tensor
 
 
 class Event(NamedTuple):
-    """A span of seconds of one class, as long as possible."""
+    """A maximal span of seconds of one class."""
 
     name: str
     start: int  # s
-    end: int  # s, the first one without the event
-    probability: float  # mean over the seconds of event_probability times the class's
+    end: int  # s, exclusive
+    probability: float  # mean over its seconds of event_probability times the class probability
 
 
 class Prediction(NamedTuple):
-    """What a network says of a video of t seconds. Its probabilities are as it gives them, not calibrated."""
+    """The prediction for a video of t seconds. The probabilities are the network's own, not calibrated."""
 
     events: list[Event]
     classes: np.ndarray  # (t,), int64; background is the class after the events
-    event_probability: np.ndarray  # (t,), float64, that a second has an event
+    event_probability: np.ndarray  # (t,), float64, that a second shows an event
     class_probability: np.ndarray  # (t, K), float64, over the events; weakly, K counts background as the last class
 
 
 class TrainedMAGAN:
-    """A network that predicts. ``load_magan`` makes one from a checkpoint.
+    """A network for prediction. ``load_magan`` makes one from a checkpoint.
 
     Args:
         network: with its weights, in evaluation mode.
         class_names: of its events.
-        segments: how many seconds it reads at once, as many as the videos that it was trained on.
+        segments: length in seconds of the videos that it was trained on, and of the windows that it reads.
     """
 
     def __init__(self, network: MAGAN, class_names: Sequence[str], segments: int) -> None:
@@ -54,9 +57,8 @@ class TrainedMAGAN:
         """Predict the events of one video or of several of the same length.
 
         A video longer than ``segments`` is read in windows that overlap by half, and their probabilities are averaged
-        second by second. A shorter one is read as if its last second went on, which is cut off again. In attention
-        scope ``batch``, that of the published checkpoint, the videos of one call share a batch; in scope ``video`` they
-        are predicted independently.
+        for each second. A shorter one is padded by repeating its last second. In attention scope ``batch``, that of the
+        published checkpoint, the videos of one call share a batch; in scope ``video`` they are predicted independently.
 
         Args:
             visual: (t, h, w, 512) or (b, t, h, w, 512), NumPy or torch, any float type.
@@ -66,7 +68,7 @@ class TrainedMAGAN:
             A ``Prediction``, or a list of b.
 
         Raises:
-            ValueError: shapes or types that do not fit, or numbers that are not finite; the message says which.
+            ValueError: a shape or type does not fit, or a value is not finite; the message says which.
         """
         visual, audio = (self._tensor(*each) for each in (("visual", visual, 4), ("audio", audio, 2)))
         if (visual.ndim == 5) != (audio.ndim == 3):
@@ -87,7 +89,7 @@ class TrainedMAGAN:
         return predictions[0] if single else predictions
 
     def _tensor(self, modality: str, features: Features, ndim: int) -> Tensor:
-        weight = next(self.network.parameters())  # gives the device and the type
+        weight = next(self.network.parameters())  # for the device and dtype
         width = getattr(self.network.config, f"{modality}_dim")
         axes = f"seconds, height, width, {width}" if ndim == 4 else f"seconds, {width}"
         if not isinstance(features, Tensor):
@@ -101,7 +103,7 @@ class TrainedMAGAN:
         if not isinstance(features, Tensor):
             features = _as_tensor(features, weight.dtype)
         features = features.to(weight.device, weight.dtype)
-        if not features.isfinite().all():  # also where a number is too large for the network's type
+        if not features.isfinite().all():  # also if a value is too large for the network's dtype
             raise ValueError(f"{modality} features are not all finite as {str(weight.dtype).removeprefix('torch.')}")
         return features
 
@@ -145,7 +147,7 @@ class TrainedMAGAN:
 
 
 def _as_numbers(modality: str, features: object) -> np.ndarray:
-    """What is no tensor as an array of any type of number."""
+    """Convert features that are not a tensor to an array of any numeric type."""
     try:
         array = np.asarray(features)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -156,14 +158,14 @@ def _as_numbers(modality: str, features: object) -> np.ndarray:
 
 
 def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """A float array as a tensor; NumPy converts what torch cannot read: other byte orders, more digits, any view."""
+    """A float array as a tensor. NumPy converts byte orders, long doubles and views, which torch cannot read."""
     native = np.float64 if dtype == torch.float64 else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
         return torch.from_numpy(np.require(array, native, ["C", "W"]))
 
 
 def window_starts(length: int, window: int) -> list[int]:
-    """Where windows begin that cover ``length`` >= ``window`` seconds and overlap by half, the last one by more."""
+    """The starts of windows that cover ``length`` >= ``window`` seconds and overlap by half, the last one by more."""
     return [*range(0, length - window, max(1, window // 2)), length - window]
 
 
@@ -173,32 +175,26 @@ def load_magan(
     class_names: Sequence[str] | None = None,
     segments: int = 10,
 ) -> TrainedMAGAN:
-    """Load a checkpoint of either setting, of ours or of the authors, to predict with.
+    """Load a checkpoint of either setting, ours or the authors', for prediction.
 
-    Its own config says how, but the attention scope is ``video``: what is said of a video does not depend on others.
-    Where it was trained in scope ``batch``, a warning in the log says so. A published checkpoint runs as it was made,
-    in scope ``batch`` and float64.
+    A checkpoint of ours predicts in scope ``video``, whatever scope its config has, so that a prediction does not
+    depend on other videos; if it was trained in scope ``batch``, the log warns. A published checkpoint predicts as it
+    was trained, in scope ``batch`` and float64.
 
     Args:
         checkpoint: the file, such as a run's ``best.pth.tar``.
         device: where the arithmetic runs.
-        class_names: of the events; by default those in the checkpoint, or numbers in a published one.
-        segments: seconds of the videos that it was trained on.
+        class_names: of the events; by default those in the checkpoint, or numbered names for a published one.
+        segments: length in seconds of the videos that it was trained on.
 
     Raises:
         InputError: the checkpoint is missing, damaged or does not fit its config.
         ValueError: the number of class names or segments does not fit the network.
     """
-    # The checkpoint's code needs the networks and the configs, and those the package that this module is part of.
-    from configs import load_config
-    from configs.config import AS_PUBLISHED, CONFIGS
-    from model import MODELS
-    from utils.checkpoint import load_checkpoint
-
     loaded = load_checkpoint(Path(checkpoint))
     config = loaded.config
     if loaded.published:
-        config = load_config(CONFIGS[loaded.setting]).with_values(AS_PUBLISHED, "published values")
+        config = load_config(CONFIGS[loaded.setting]).with_values(PUBLISHED_VALUES, "published values")
     elif config.model.scope != "video":
         log.warning(
             "warning: %s was trained in scope %s and predicts in scope video, which it was not trained for",

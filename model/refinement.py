@@ -3,28 +3,30 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.attention import MultiHeadAttention
-from model.dropout import Dropout
+from configs import MAGANConfig
+from model.layers.attention import MultiHeadAttention
+from model.layers.dropout import Dropout
 
 
 class Refinement(nn.Module):
     """Dropout(ReLU(Linear(LN(x' + MHA(x'))))) with x' = LN(x): the same LN twice, no residual around the last step."""
 
-    def __init__(self, dim: int, num_heads: int, attention_dropout: float, dropout: float) -> None:
+    def __init__(self, config: MAGANConfig, dim: int) -> None:
         super().__init__()
+        self.scope = config.scope
         self.norm = nn.LayerNorm(dim)
-        self.attention = MultiHeadAttention(dim, num_heads, attention_dropout)
+        self.attention = MultiHeadAttention(dim, config.num_heads, config.refine_attention_dropout)
         self.linear = nn.Linear(dim, dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(config.refine_dropout)
 
-    def forward(self, x: Tensor, scope: str) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Refine (n, s, dim): n segments of s regions, or n videos of s segments.
 
-        Scope ``video`` attends over s, so that every segment (or video) stands for itself. Scope ``batch`` attends over
-        n, as the published code does by feeding batch-first tensors to a sequence-first attention.
+        Scope ``video`` attends over s, so that each segment (or video) is refined independently. Scope ``batch``
+        attends over n, as the published code does by feeding batch-first tensors to a sequence-first attention.
         """
         x = self.norm(x)
-        if scope == "video":
+        if self.scope == "video":
             attended = self.attention(x)
         else:
             attended = self.attention(x.transpose(0, 1)).transpose(0, 1)

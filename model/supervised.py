@@ -4,16 +4,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from configs import MAGANConfig
 from model.co_interaction import Interactions, UnimodalGates
-from model.config import MAGANConfig
-from model.losses import LossTerms, supervised_loss
-from model.magan import MAGAN
+from model.magan import MAGAN, LossTerms
 from model.temporal_relations import Relations
 
 
 class SupervisedOutputs(NamedTuple):
-    """K is the number of events; background is not scored, it is where ``is_event`` is low."""
+    """K is the number of events. Background has no score: a segment is background if ``is_event`` is low."""
 
     is_event: Tensor  # (b, t), logits
     event: Tensor  # (b, K), logits
@@ -41,8 +41,7 @@ class SupervisedMAGAN(MAGAN):
     setting = "supervised"
 
     def __init__(self, config: MAGANConfig) -> None:
-        gates = SupervisedUnimodalGates(config.d_model, config.num_events, config.alpha, config.top_segments)
-        super().__init__(config, gates, num_classes=config.num_events)
+        super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)
 
     def localize(self, interactions: Interactions) -> SupervisedOutputs:
         is_event, event = self.localization(interactions.fused)
@@ -56,19 +55,43 @@ class SupervisedMAGAN(MAGAN):
         )
 
     def loss(self, outputs: SupervisedOutputs, labels: Tensor) -> LossTerms:
-        """The training loss for segment labels (b, t, K + 1)."""
-        return supervised_loss(outputs, labels)
+        """Localization loss and event-aware gate loss, for segment labels (b, t, K + 1), one-hot, background last.
+
+        BCE(is_event) + CE(event) + 1/2 [BCE(um_gate) + BCE(mm_gate)] + 1/2 [CE(um_score) + CE(mm_score)]. As published,
+        some outputs are squashed twice: gates that are sigmoid outputs go into a loss on logits, and scores that are
+        softmax outputs into one that applies softmax.
+
+        Returns:
+            The scalar terms by name, ``loss``, their sum, first.
+        """
+        events = labels[..., :-1]
+        segment_has_event = events.amax(dim=-1)  # y: (b, t)
+        # k: the largest event index over the segments; 0 where no segment has an event, as published.
+        index = torch.arange(events.shape[-1], device=labels.device)
+        video_event = (index * (events.amax(dim=1) > 0)).amax(dim=-1)  # (b,)
+
+        terms = {
+            "is_event": F.binary_cross_entropy_with_logits(outputs.is_event, segment_has_event),
+            "event": F.cross_entropy(outputs.event, video_event),
+            "um_gate": F.binary_cross_entropy_with_logits(outputs.um_gate, segment_has_event),
+            "um_score": F.cross_entropy(outputs.um_score, video_event),
+            "mm_gate": F.binary_cross_entropy_with_logits(outputs.mm_gate, segment_has_event),
+            "mm_score": F.cross_entropy(outputs.mm_score, video_event),
+        }
+        localization_loss = terms["is_event"] + terms["event"]
+        gate_loss = 0.5 * (terms["um_gate"] + terms["mm_gate"]) + 0.5 * (terms["um_score"] + terms["mm_score"])
+        return {"loss": localization_loss + gate_loss, **terms}
 
     def decide(self, outputs: SupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best event where is_event is likely enough, else background."""
+        """The class of each segment (b, t): the video's best event where is_event is high enough, else background."""
         is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
         event = outputs.event.argmax(dim=-1, keepdim=True)
         return torch.where(is_event, event, self.config.num_events)
 
     def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
-        """(b, K), float64: how likely each event is to be the video's."""
+        """(b, K), float64: the probability that each event is the video's."""
         return torch.softmax(outputs.event.double(), dim=-1)
 
-    def hits(self, outputs: SupervisedOutputs, labels: Tensor) -> Tensor:
-        """Which segments (b, t) are decided as their training labels (b, t, K + 1) say."""
+    def correct(self, outputs: SupervisedOutputs, labels: Tensor) -> Tensor:
+        """Whether the decision on each segment (b, t) agrees with its training label (b, t, K + 1)."""
         return self.decide(outputs) == labels.argmax(dim=-1)

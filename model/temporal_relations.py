@@ -1,4 +1,4 @@
-"""Temporal relations: each modality is read along time, then asks the other modality about it."""
+"""Temporal relations: each modality is read along time, then attends to the other modality."""
 
 import copy
 from contextlib import nullcontext
@@ -7,14 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.attention import ResidualAttention, ResidualFeedForward
+from configs import MAGANConfig
+from model.layers.attention import ResidualAttention, ResidualFeedForward
 
 
 def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
-    """X, the output of a bidirectional LSTM, (b, t, 512) to (b, t, 2 * d_model).
+    """The output X of a bidirectional LSTM, (b, t, 512) to (b, t, 2 * d_model).
 
-    On CUDA without autocast: under it, cuDNN's LSTM computes in float16 whatever type was asked for, whose range is too
-    small for gradients that nobody scales.
+    Runs without autocast on CUDA: under any autocast dtype, cuDNN's LSTM computes in float16, whose range is too small
+    for gradients without loss scaling.
     """
     with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
         output, _ = lstm(x.to(lstm.weight_ih_l0.dtype) if x.is_cuda else x)
@@ -22,7 +23,7 @@ def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
 
 
 class Relations(NamedTuple):
-    """What the segments of a video have to do with one another; all (b, t, d_model)."""
+    """Relations between the segments of each video; all (b, t, d_model)."""
 
     visual_encoded: Tensor  # E_v
     audio_encoded: Tensor  # E_a
@@ -33,11 +34,13 @@ class Relations(NamedTuple):
 class Encoder(nn.Module):
     """Linear, then two post-norm transformer encoder layers, (b, t, 2 * d_model) to (b, t, d_model)."""
 
-    def __init__(self, d_model: int, num_heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
+        d_model, dropout = config.d_model, config.temporal_dropout
         self.linear = nn.Linear(2 * d_model, d_model)
         layer = nn.Sequential(
-            ResidualAttention(d_model, num_heads, dropout, dropout), ResidualFeedForward(d_model, hidden, dropout)
+            ResidualAttention(d_model, config.num_heads, dropout, dropout),
+            ResidualFeedForward(d_model, config.encoder_hidden, dropout),
         )
         self.layers = nn.Sequential(layer, copy.deepcopy(layer))  # both start as the same layer, as published
 
@@ -48,11 +51,12 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Linear, then attention to the other modality's encoding and to itself, (b, t, 2 * d_model) to (b, t, d_model)."""
 
-    def __init__(self, d_model: int, num_heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
+        d_model, dropout = config.d_model, config.temporal_dropout
         self.linear = nn.Linear(2 * d_model, d_model)
-        self.attention = ResidualAttention(d_model, num_heads, dropout, dropout)
-        self.feed_forward = ResidualFeedForward(d_model, hidden, dropout)
+        self.attention = ResidualAttention(d_model, config.num_heads, dropout, dropout)
+        self.feed_forward = ResidualFeedForward(d_model, config.decoder_hidden, dropout)
 
     def forward(self, x: Tensor, other_encoded: Tensor) -> Tensor:
         u = self.linear(x)
@@ -63,16 +67,14 @@ class Decoder(nn.Module):
 class TemporalRelations(nn.Module):
     """A bidirectional LSTM, an encoder and a cross-modal decoder per modality."""
 
-    def __init__(
-        self, input_dim: int, d_model: int, num_heads: int, encoder_hidden: int, decoder_hidden: int, dropout: float
-    ) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        self.visual_lstm = nn.LSTM(input_dim, d_model, batch_first=True, bidirectional=True)
-        self.audio_lstm = nn.LSTM(input_dim, d_model, batch_first=True, bidirectional=True)
-        self.visual_encoder = Encoder(d_model, num_heads, encoder_hidden, dropout)
-        self.audio_encoder = Encoder(d_model, num_heads, encoder_hidden, dropout)
-        self.visual_decoder = Decoder(d_model, num_heads, decoder_hidden, dropout)
-        self.audio_decoder = Decoder(d_model, num_heads, decoder_hidden, dropout)
+        self.visual_lstm = nn.LSTM(config.visual_dim, config.d_model, batch_first=True, bidirectional=True)
+        self.audio_lstm = nn.LSTM(config.visual_dim, config.d_model, batch_first=True, bidirectional=True)
+        self.visual_encoder = Encoder(config)
+        self.audio_encoder = Encoder(config)
+        self.visual_decoder = Decoder(config)
+        self.audio_decoder = Decoder(config)
 
     def forward(self, visual: Tensor, audio: Tensor) -> Relations:
         """Co-attended features ``visual`` and ``audio``, (b, t, 512) each."""

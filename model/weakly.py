@@ -4,16 +4,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from configs import MAGANConfig
 from model.co_interaction import Interactions, UnimodalGates
-from model.config import MAGANConfig
-from model.losses import LossTerms, weakly_supervised_loss
-from model.magan import MAGAN
+from model.magan import MAGAN, LossTerms
 from model.temporal_relations import Relations
 
 
 class WeaklySupervisedOutputs(NamedTuple):
-    """K is the number of events and background, which is the last class."""
+    """K counts the events and background, the last class."""
 
     is_event: Tensor  # (b, t), logits
     event: Tensor  # (b, K), softmax output
@@ -40,8 +40,7 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
-        gates = WeaklySupervisedUnimodalGates(config.d_model, classes, config.alpha, config.top_segments)
-        super().__init__(config, gates, num_classes=classes)
+        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), num_classes=classes)
 
     def localize(self, interactions: Interactions) -> WeaklySupervisedOutputs:
         is_event, raw = self.localization(interactions.fused)
@@ -54,22 +53,32 @@ class WeaklySupervisedMAGAN(MAGAN):
         )
 
     def loss(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> LossTerms:
-        """The training loss for video labels (b, K)."""
-        return weakly_supervised_loss(outputs, labels)
+        """MultiLabelSoftMargin(event) + MultiLabelSoftMargin(gate_score), for video labels (b, K), background last.
+
+        As published, both scores are softmax outputs, which the loss squashes once more.
+
+        Returns:
+            The scalar terms by name, ``loss``, their sum, first.
+        """
+        terms = {
+            "event": F.multilabel_soft_margin_loss(outputs.event, labels),
+            "gate": F.multilabel_soft_margin_loss(outputs.gate_score, labels),
+        }
+        return {"loss": terms["event"] + terms["gate"], **terms}
 
     def decide(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best class where is_event is likely enough, else background."""
+        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
         is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
         event = self._best_class(outputs).unsqueeze(-1)
         return torch.where(is_event, event, self.config.num_events)
 
     def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """(b, K), float64: what the decision compares, with a sum of 1."""
+        """(b, K), float64: the scores that the decision compares, normalised to a sum of 1."""
         score = outputs.event.double() + outputs.gate_score.double()
         return score / score.sum(dim=-1, keepdim=True)
 
-    def hits(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
-        """Which videos (b,) have the best class that their training labels (b, K) say: a segment's is not known."""
+    def correct(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
+        """Whether the best class of each video (b,) is its training label (b, K); segments have no labels."""
         return self._best_class(outputs) == labels.argmax(dim=-1)
 
     @staticmethod

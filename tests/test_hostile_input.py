@@ -26,17 +26,18 @@ from configs import Config, TrainingConfig, load_config
 from dataset import AVEFolder
 from dataset.annotations import class_names, read_annotations, segment_labels, video_labels
 from dataset.batches import Batches
-from dataset.feeds import make_feed
+from engine.checkpoint import save_checkpoint
+from engine.distributed import Ranks
+from engine.experiment import require_memory_for
+from engine.feeds import make_feed
+from engine.run_folder import RunFolder
+from engine.training import Feeds, Interrupted, Trainer
 from model import MAGANConfig, SupervisedMAGAN
+from model.checkpoint import load_checkpoint
 from model.published import PREFIX, published_parts
 from tests.conftest import ROOT, SCRIPTS
-from tests.utils.test_checkpoint import Code
-from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.distributed import Ranks
+from tests.engine.test_checkpoint import Code
 from utils.errors import InputError
-from utils.experiment import require_room
-from utils.run_folder import RunFolder
-from utils.training import Feeds, Interrupted, Trainer
 
 TIMES = int(os.environ.get("MAGAN_TEST_EXAMPLES", "1"))
 
@@ -84,7 +85,7 @@ def try_config(path):
         return
     assert json.loads(json.dumps(config.as_dict())) == config.as_dict()  # what a checkpoint keeps of it
     try:
-        require_room(SupervisedMAGAN, config)
+        require_memory_for(SupervisedMAGAN, config)
     except InputError:
         return
     SupervisedMAGAN(config.model)
@@ -220,7 +221,7 @@ def compressed(folder):
 
 def try_data(root):
     """Read everything as both settings do; whatever is accepted has the shapes that it says."""
-    data = AVEFolder(root, num_events=K, visual_dim=VISUAL, audio_dim=AUDIO, wide=torch.float32)
+    data = AVEFolder(root, MAGANConfig(num_events=K, visual_dim=VISUAL, audio_dim=AUDIO), torch.float32)
     for read in (data.weakly_labelled, *(lambda split=split: data.split(split) for split in ("train", "val", "test"))):
         try:
             dataset = read()
@@ -396,7 +397,7 @@ def test_features_that_were_declared_and_never_written_are_refused(folder):
     write_good(root)
     huge_features(root)
     assert sum(path.stat().st_size for path in root.iterdir()) < 10**6
-    data = AVEFolder(root, num_events=K, visual_dim=VISUAL, audio_dim=AUDIO, wide=torch.float32)
+    data = AVEFolder(root, MAGANConfig(num_events=K, visual_dim=VISUAL, audio_dim=AUDIO), torch.float32)
     for read in (data.weakly_labelled, lambda: data.split("train")):
         with pytest.raises(InputError, match=r"is incomplete: its shape .* were written"):
             read()
@@ -422,7 +423,7 @@ CPU = torch.device("cpu")
 
 def trainer_of(model, root, run=None):
     """A run of one epoch of four batches on a small folder of data."""
-    data = AVEFolder(root, num_events=K, visual_dim=VISUAL, audio_dim=AUDIO, wide=torch.float32)
+    data = AVEFolder(root, MAGANConfig(num_events=K, visual_dim=VISUAL, audio_dim=AUDIO), torch.float32)
     datasets = [data.split(split) for split in ("train", "val", "test")]
     feeds = Feeds(*(make_feed("stream", dataset, Batches(len(dataset), 1), 0, CPU) for dataset in datasets))
     return Trainer(model, CONFIG, feeds, run, NAMES, CPU, 1000, Ranks(), compiled=False)

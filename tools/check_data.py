@@ -9,14 +9,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs import load_config
-from configs.config import CONFIGS
-from dataset.checks import check_folder
-from dataset.report import ERROR, NOTE, WARNING, FileLine, Report
+from configs import CONFIGS, load_config
+from dataset.doctor.checks import check_folder
+from dataset.doctor.findings import ERROR, NOTE, WARNING, FileLine, Report
 from utils.command import run_command
 from utils.errors import InputError
+from utils.log import log_to_terminal
 from utils.progress import Progress
-from utils.run_folder import log_to_terminal
 
 
 def text(report: Report) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from configs.config import ROOT
+from configs import ROOT, MAGANConfig
 from dataset import AVEFolder
+from engine.run_folder import BEST
 from utils.command import run_command
 from utils.errors import InputError
 from utils.packages import require_packages
-from utils.run_folder import BEST
 
 # Chosen by measuring: small enough for a few minutes on two cores, easy enough to be learned in them. The
 # weakly-supervised setting learns in steps rather than in epochs, so its batches are smaller.
@@ -56,7 +56,7 @@ def main() -> None:
         accuracies[setting] = float(re.search(r"\(acc\): ([\d.]+)%", said)[1])
         reports[setting] = run("-m", "tools.report", folder, *common, capture=True).strip()
 
-    test = AVEFolder(ROOT / args.data, 28, 512, 128, torch.float32).split("test")
+    test = AVEFolder(ROOT / args.data, MAGANConfig(), torch.float32).split("test")
     background = 100 * test.labels[..., -1].mean().item()
     print(f"\nAccuracy on the test split, {len(test)} synthetic videos, of the epoch that is best on val:")
     print(f"  fully supervised       {accuracies['supervised']:6.2f}%")

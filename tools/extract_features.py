@@ -10,15 +10,15 @@ import logging
 from pathlib import Path
 
 from dataset.annotations import Annotation, read_annotations
+from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.layout import ANNOTATIONS
-from dataset.vgg import PREPROCESSING
+from engine.device import choose_device
+from engine.distributed import Ranks
 from utils.command import run_command
-from utils.device import choose_device
-from utils.distributed import Ranks
 from utils.errors import InputError
+from utils.log import log_to_terminal
 from utils.packages import require_packages
 from utils.progress import Progress
-from utils.run_folder import log_to_terminal
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,8 @@ def main() -> None:
     log_to_terminal()
     check_extractor_arguments(args)
     require_packages("av")
-    from dataset.extracted import ExtractedFeatures  # what needs PyAV comes after the check that it is there
-    from dataset.extraction import FeatureExtractor, extract_features, videos_by_id
+    from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
+    from dataset.extraction.store import ExtractedFeatures  # what needs PyAV comes after the check that it is there
 
     files = videos_by_id(args.videos)
     rows, annotations = rows_to_make(args, list(files))

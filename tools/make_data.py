@@ -9,8 +9,8 @@ from dataset.layout import ANNOTATIONS, FILES
 from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
 from utils.command import run_command
 from utils.errors import InputError
+from utils.log import log_to_terminal
 from utils.progress import Progress
-from utils.run_folder import log_to_terminal
 
 
 def parse_arguments() -> argparse.Namespace:

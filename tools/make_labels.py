@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs import SPLITS
 from dataset.annotations import (
     class_names,
     noisy_labels,
@@ -20,15 +21,15 @@ from dataset.annotations import (
     segment_labels,
     video_labels,
 )
-from dataset.ave import FeatureFile
+from dataset.doctor.findings import counted
+from dataset.features import FeatureFile
 from dataset.hdf5 import hdf5_image, open_hdf5, read_all
-from dataset.layout import FILES, SPLITS
-from dataset.report import counted
+from dataset.layout import FILES
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError
-from utils.signals import held_signals
+from utils.signals import deferred_signals
 
 NUM_NOISY = 178  # of AVE's noisy features
 
@@ -95,7 +96,7 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with held_signals(), ExitStack() as stack:
+        with deferred_signals(), ExitStack() as stack:
             for name, values in contents.items():
                 stack.enter_context(atomic_write(out / name)).write_bytes(hdf5_image(FILES[name].key, values))
     except OSError as error:

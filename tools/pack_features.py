@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dataset.packing import Packing
 from utils.command import run_command
+from utils.log import log_to_terminal
 from utils.progress import Progress
-from utils.run_folder import log_to_terminal
 
 log = logging.getLogger(__name__)
 

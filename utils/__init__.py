@@ -1,1 +1,1 @@
-"""Training, evaluation and everything around a run."""
+"""The ground floor: errors, files, signals, progress and arithmetic. Imports nothing else of this project."""

@@ -1,4 +1,4 @@
-"""How a command of this project ends: one sentence and exit 2 on bad input, 130 or 143 on a signal."""
+"""How a command ends: one sentence and exit 2 on bad input, 130 or 143 on a signal."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from utils.errors import InputError
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run ``main`` and exit as its outcome says."""
+    """Run ``main`` and exit with the status of its outcome."""
 
     def terminate(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -20,10 +20,10 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(_fail(f"error: {error}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted", 128 + signal.SIGINT))
-    except BrokenPipeError:  # whoever read the output has what they wanted
-        sys.stdout = None  # or Python complains on flushing it
+    except BrokenPipeError:  # the reader of the output has closed it
+        sys.stdout = None  # or Python complains when it flushes it
         sys.exit(0)
-    except OSError as error:  # the system's reason, and the file, where nobody who knew more has said so
+    except OSError as error:  # nothing closer to the cause has named the file and the reason
         sys.exit(_fail(f"error: {error}", 2))
     except MemoryError as error:
         sys.exit(_fail(f"error: the memory is too small for this: {error}", 2))

@@ -1,8 +1,27 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can fix."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(Exception):
-    """Something given to a command cannot be used; the message says what, where, what was expected and what to do.
+    """An input that a command cannot use. The message says what is wrong, where, what was expected and what to do.
 
     Commands print the message alone and exit with 2.
     """
+
+
+@contextmanager
+def os_error_as_input_error(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` while ``path`` is written into an ``InputError``.
+
+    If ``path`` existed before, the message adds that it is unharmed, as ``atomic_write`` guarantees.
+    """
+    existed = os.path.lexists(path)
+    try:
+        yield
+    except OSError as error:
+        unharmed = ". Its previous contents are unharmed" if existed else ""
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}{unharmed}") from error

@@ -1,16 +1,24 @@
-"""How the C library treats the memory of tensors that come and go."""
+"""Memory: how glibc treats freed tensors, and what to say when there is too little."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+import torch
+
+from utils.errors import InputError
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+# Messages of CUDA, cuBLAS and PyTorch's allocators when memory runs out; not all of them have an exception type.
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what tensors free for the tensors to come; another C library stays as it is.
+    """Make glibc keep freed memory for later tensors; does nothing with another C library.
 
-    By default glibc hands every large block back to the system, which clears its pages anew for the next tensor. On
-    a CPU this took half of the time of a training step. The process keeps the most it has ever used until it ends.
+    By default glibc returns every large block to the system, which clears its pages again for the next tensor. On a CPU
+    this took half of the time of a training step. The process keeps its peak memory until it ends.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -18,3 +26,26 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def out_of_memory_as_error(device: torch.device, remedy: str) -> Iterator[None]:
+    """Turn a lack of memory into an ``InputError`` that ends with ``remedy``.
+
+    Also covers the death of a DataLoader worker, which the system kills first when memory is short; PyTorch reports
+    that wherever the main process happens to be.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        message = str(error)
+        if "DataLoader worker" in message:
+            raise InputError(
+                f"a process that reads features died, maybe of too little memory: {message.splitlines()[0]} "
+                "Try a smaller --num_workers; 0 reads in the main process"
+            ) from error
+        is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not is_shortage and not any(text in message for text in _OUT_OF_MEMORY):
+            raise
+        place = "the GPU's memory" if device.type == "cuda" else "the memory"
+        raise InputError(f"{place} is too small: {remedy}") from error

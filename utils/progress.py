@@ -15,12 +15,12 @@ Item = TypeVar("Item")
 
 
 def shows_bars() -> bool:
-    """Whether standard error is a terminal, and no other process of the run writes to it: one of them is enough."""
+    """Whether standard error is a terminal, and this is the main process: one bar is enough."""
     return sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
 
 
 class Progress:
-    """A bar on standard error where that is a terminal; elsewhere a line in the log every ``print_freq`` items."""
+    """A bar on standard error if it is a terminal; otherwise a log line every ``print_freq`` items."""
 
     def __init__(self, title: str, print_freq: int) -> None:
         self.title = title
@@ -29,9 +29,9 @@ class Progress:
         self.notes = ""
 
     def track(self, items: Iterable[Item], total: int, start: int = 0) -> Iterator[Item]:
-        """The items, the first of which is number ``start``, while the progress shows.
+        """Yield the items, the first of which is number ``start``, and show the progress.
 
-        After each item, ``due`` says whether the next display may have new ``notes``.
+        After each item, ``due`` says whether the next display takes new ``notes``.
         """
         began = time.monotonic()
         with tqdm(
@@ -39,7 +39,7 @@ class Progress:
             initial=start,
             desc=self.title,
             bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| ETA {remaining}{postfix}",
-            ncols=shutil.get_terminal_size().columns,  # 80 where a terminal does not say
+            ncols=shutil.get_terminal_size().columns,  # 80 if the terminal does not tell
             disable=not self.terminal,
             leave=False,
         ) as bar:

@@ -4,27 +4,27 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def held_signals() -> Iterator[Callable[[], None]]:
-    """Hold SIGINT and SIGTERM back; gives a function that acts on what has arrived, as does the end.
+def deferred_signals() -> Iterator[Callable[[], None]]:
+    """Defer SIGINT and SIGTERM until the end; yields a function that delivers the one that has arrived at once.
 
-    A library in C that calls back into Python, such as HDF5, can swallow an exception that a signal raises there.
+    A C library that calls back into Python, such as HDF5, can swallow an exception that a signal handler raises there.
     """
     arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in STOPS}
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in STOP_SIGNALS}
 
-    def let_through() -> None:
+    def deliver() -> None:
         if arrived:
             number = arrived.pop()
             signal.signal(number, before[number])
             signal.raise_signal(number)
 
     try:
-        yield let_through
+        yield deliver
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    let_through()
+    deliver()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from configs import MAGANConfig
 from dataset import AVEFolder
-from dataset.ave import FeatureFile
 from dataset.batches import Batches
-from dataset.feeds import StreamFeed
+from dataset.features import FeatureFile
 from dataset.layout import FILES
+from engine.feeds import StreamFeed
 from utils.errors import InputError
 
 NUM_VIDEOS, NUM_NOISY, T, K = 12, 3, 10, 3
@@ -54,7 +55,7 @@ def write_all(root, data):
 
 
 def folder(root, wide=torch.float32):
-    return AVEFolder(root, num_events=K, visual_dim=8, audio_dim=4, wide=wide)
+    return AVEFolder(root, MAGANConfig(num_events=K, visual_dim=8, audio_dim=4, num_heads=2), wide)
 
 
 def training_set(root, name):

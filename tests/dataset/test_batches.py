@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.ave import AVEDataset, FeatureFile
+from dataset import AVEDataset
 from dataset.batches import Batches
-from dataset.feeds import StreamFeed
+from dataset.features import FeatureFile
+from engine.feeds import StreamFeed
 from tests.dataset.test_ave import write, write_with_damage
 from utils.errors import InputError
 

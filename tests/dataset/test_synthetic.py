@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.annotations import read_annotations, segment_labels, video_labels
 from dataset.synthetic import NOBODY, SyntheticAVE, write_synthetic_ave
@@ -123,7 +124,7 @@ def test_no_two_videos_are_alike(written):
 def test_folder_is_a_whole_ave_folder(written):
     folder, _ = written
     assert {path.name for path in folder.iterdir()} == LAYOUT
-    ours = AVEFolder(folder, num_events=5, visual_dim=512, audio_dim=128, wide=torch.float32)
+    ours = AVEFolder(folder, MAGANConfig(num_events=5), torch.float32)
     assert [len(ours.split(name)) for name in ("train", "val", "test")] == [32, 4, 4]
     assert len(ours.weakly_labelled()) == 32 + 12
     assert ours.class_names() == [f"event {k:02d}" for k in range(5)]

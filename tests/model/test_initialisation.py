@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model import MODELS
-from model.attention import MultiHeadAttention
+from model.layers.attention import MultiHeadAttention
 from tests.reference import seeded
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from engine.checkpoint import save_checkpoint
 from model import Event, load_magan
 from model.prediction import TrainedMAGAN, window_starts
 from tests.model.conftest import inputs, published_checkpoint
 from tests.reference import seeded
-from utils.checkpoint import save_checkpoint
 from utils.errors import InputError
 
 

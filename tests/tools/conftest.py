@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dataset.annotations import Annotation
-from dataset.vgg import VGG19
-from dataset.vggish import VGGish
+from dataset.extraction.vgg19 import VGG19
+from dataset.extraction.vggish import VGGish
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.videos import grey, silence, stripes, tone, write_video
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ENVIRONMENT, ROOT
-from utils.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch
+from tools.benchmark.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch
 
 QUICK = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--videos", 6, "--num_workers", 1, "--epoch", "none")
 CONDITIONS = Conditions(torch.device("cpu"), batch_size=2, seconds=0.01, num_workers=0, compiled=False)

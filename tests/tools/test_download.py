@@ -11,9 +11,9 @@ import torch
 from dataset.layout import DOWNLOADS
 from tests.reference import seeded
 from tests.server import serving
-from tools.download import Download, content_check, downloads, get_all, prepare
+from tools.download.__main__ import Download, content_check, downloads, get_all, prepare
+from tools.download.fetch import Patience
 from utils.errors import InputError
-from utils.fetch import Patience
 
 pytest.importorskip("gdown")
 HURRIED = Patience(connect_seconds=5, read_seconds=5, retries=1, wait_seconds=0.01)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dataset.annotations import read_annotations
-from dataset.extraction import FeatureExtractor
-from dataset.video import read_clip
+from dataset.extraction.extractor import FeatureExtractor
+from dataset.extraction.video import read_clip
 from tests.tools.conftest import BAD, EXTRACTION, SEGMENTS
 from tests.videos import grey, silence, write_video
 from tools.extract_features import main

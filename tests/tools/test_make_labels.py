@@ -105,7 +105,7 @@ def test_files_are_replaced_only_on_request(run, annotations, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
-def test_file_of_another_writer_that_holds_the_same_is_left_as_it_is(monkeypatch, capsys, annotations, tmp_path, flags):
+def test_file_of_another_writer_that_holds_the_same_is_left_identity(monkeypatch, capsys, annotations, tmp_path, flags):
     """Byte for byte, as its recorded SHA-256 needs it; other values or another type are not the same."""
     out = tmp_path / "data"
     given = ["make_labels", "--annotations", str(annotations), "--out", str(out), *flags]

@@ -77,7 +77,7 @@ def test_packed_folder_is_the_source_in_the_type_asked_for(run, source, tmp_path
         assert f"largest rounding error {errors.max():.3g}, in row {row}\n" in said
 
 
-def test_folder_without_noisy_videos_and_labels_is_packed_as_it_is(run, copy, tmp_path):
+def test_folder_without_noisy_videos_and_labels_is_packed_identity(run, copy, tmp_path):
     for path in list(copy.iterdir()):
         if path.name not in (VISUAL, "audio_feature.h5", "train_order.h5"):
             path.unlink()

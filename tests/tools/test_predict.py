@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations, segment_labels
-from dataset.vggish import SAMPLE_RATE
-from dataset.video import pictures_at, read_seconds, read_sound
+from dataset.extraction.vggish import SAMPLE_RATE
+from dataset.extraction.video import pictures_at, read_seconds, read_sound
 from tests.conftest import CONFIGS, ROOT, SCRIPTS
 from tests.tools.conftest import EVENTS, EXTRACTION, film
 from tests.videos import grey, silence, write_video
-from tools.predict import main
+from tools.predict.__main__ import main
 from utils.errors import InputError
 
 pytestmark = pytest.mark.slow  # the first one waits for the footage's features

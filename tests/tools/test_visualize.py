@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from engine.evaluation import Details, Evaluation
 from model import MODELS, MAGANConfig
 from model.observation import Observation, observed
 from tests.conftest import CONFIGS, ROOT, SCRIPTS
 from tests.reference import seeded
 from tests.videos import grey, write_video
-from tools.visualize import shares_inside
-from utils.evaluation import Details, Evaluation
+from tools.visualize.__main__ import shares_inside
 
 
 @pytest.fixture

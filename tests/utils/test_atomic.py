@@ -2,8 +2,8 @@
 
 import pytest
 
-from utils.atomic import atomic_write, reported_failure
-from utils.errors import InputError
+from utils.atomic import atomic_write
+from utils.errors import InputError, os_error_as_input_error
 
 
 def test_file_is_replaced_when_all_is_written(tmp_path):
@@ -39,7 +39,7 @@ def test_failure_says_that_what_was_there_is_unharmed_where_something_was(tmp_pa
         path.write_text("old")
 
     def fail():
-        with reported_failure(path), atomic_write(path):
+        with os_error_as_input_error(path), atomic_write(path):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(InputError) as error:

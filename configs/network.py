@@ -1,0 +1,84 @@
+"""The hyperparameters of the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from reprlib import repr as short_repr  # shortens a value of any size
+from types import MappingProxyType
+
+SCOPES = ("video", "batch")
+PRECISIONS = ("fp32", "bf16", "fp64")
+MAX_INT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class MAGANConfig:
+    """Hyperparameters of MAGAN; the defaults are the published ones, except for the attention scope.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a value out of range; the message names it and what was expected.
+    """
+
+    visual_dim: int = 512  # width of a region (VGG-19 pool5)
+    audio_dim: int = 128  # width of a segment's sound (VGGish)
+    d_model: int = 256  # width of everything after co-attention
+    num_heads: int = 4  # of every attention
+    num_events: int = 28  # event classes; background is not counted
+    encoder_hidden: int = 1024  # feed-forward width of the temporal encoders; 2048 in the weakly-supervised setting
+    decoder_hidden: int = 1024  # feed-forward width of the temporal decoders
+    top_segments: int = 4  # segments averaged into a video's score; a video needs at least as many
+    alpha: float = 0.1  # strength of the unimodal gates
+    event_threshold: float = 0.7  # a segment is an event above this probability; 0.5 in the weakly-supervised setting
+    refine_attention_dropout: float = 0.1
+    refine_dropout: float = 0.2
+    temporal_dropout: float = 0.1
+    interaction_attention_dropout: float = 0.2
+    interaction_dropout: float = 0.1
+    # The extent of the refinement's self-attention. "video": over the regions of a segment, the segments of a video.
+    # "batch": as in the published code, over all segments of the batch, and all videos of the batch.
+    scope: str = "video"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in (field.name for field in fields(self) if field.name.endswith("dropout")):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected at least 0 and less than 1")
+        for name in ("visual_dim", "audio_dim", "d_model"):
+            if getattr(self, name) % self.num_heads:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a multiple of num_heads ({self.num_heads})"
+                )
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {short_repr(self.alpha)}, expected 0 to 1")
+        if not 0 < self.event_threshold < 1:
+            raise ValueError(
+                f"event_threshold is {short_repr(self.event_threshold)}, expected more than 0 and less than 1"
+            )
+        if self.scope not in SCOPES:
+            raise ValueError(f"scope is {short_repr(self.scope)}, expected one of {', '.join(SCOPES)}")
+
+
+def check_types(
+    config: object,
+    at_least: Mapping[str, int] = MappingProxyType({}),
+    at_most: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Check the numbers of a config dataclass against their declared types and ranges.
+
+    An int lies between 1 and 2**31 - 1; ``at_least`` and ``at_most`` give other limits by field name.
+
+    Raises:
+        TypeError, ValueError: the message names the field, its value and what was expected.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is int:
+            lowest, highest = at_least.get(field.name, 1), at_most.get(field.name, MAX_INT)
+            if type(value) is not int:
+                raise TypeError(f"{field.name} is {short_repr(value)}, expected a whole number")
+            if value < lowest:
+                raise ValueError(f"{field.name} is {short_repr(value)}, expected {lowest} or more")
+            if value > highest:
+                raise ValueError(f"{field.name} is {short_repr(value)}, expected {highest} or less")
+        elif field.type is float and type(value) not in (int, float):
+            raise TypeError(f"{field.name} is {short_repr(value)}, expected a number")

@@ -1,0 +1,123 @@
+"""Features of single videos on their way into an AVE-layout folder, kept so that a stopped extraction can go on."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from dataset.annotations import Annotation
+from dataset.hdf5 import new_hdf5
+from dataset.layout import ANNOTATIONS, FEATURES
+from utils.atomic import atomic_write
+from utils.errors import InputError, os_error_as_input_error
+from utils.signals import deferred_signals
+
+FOLDER, SETTINGS, VIDEO_IDS = "extracted", "settings.json", "video_ids.txt"
+
+
+class ExtractedFeatures:
+    """A file per video in the folder ``extracted`` of an AVE-layout folder to be, each written whole or not at all.
+
+    Args:
+        out: the AVE-layout folder.
+        settings: plain values that the features depend on. An extraction goes on with those that it began with.
+        overwrite: whether to begin again, in place of what ``out`` holds.
+
+    Raises:
+        InputError: ``out`` holds other features, or cannot be written.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, object], overwrite: bool) -> None:
+        self.out, self.folder = out, out / FOLDER
+        with os_error_as_input_error(out):
+            if overwrite:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self._open(settings, overwrite)
+
+    def has(self, video_id: str, source: Path) -> bool:
+        """Whether the features of a video are there, made from the file as it is now."""
+        try:
+            with np.load(self._path(video_id)) as features:
+                return features["source"].tolist() == _state(source)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):  # missing, or damaged
+            return False
+
+    def add(self, video_id: str, source: Path, visual: np.ndarray, audio: np.ndarray) -> None:
+        """Keep the features of a video, made from the file ``source``.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        path = self._path(video_id)
+        with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, visual=visual, audio=audio, source=np.array(_state(source)))
+
+    def write_layout(self, video_ids: Sequence[str], annotations: Sequence[Annotation] | None, dtype: str) -> None:
+        """Write ``visual_feature.h5``, ``audio_feature.h5`` and ``video_ids.txt``, all at once.
+
+        Args:
+            video_ids: of the rows, in their order; a video may have several.
+            annotations: of the rows; ``Annotations.txt`` is written from them.
+            dtype: of the features, ``float16`` or ``float32``.
+
+        Raises:
+            InputError: something cannot be written.
+        """
+        with os_error_as_input_error(self.out), deferred_signals() as deliver_signals, ExitStack() as stack:
+            files = {name: stack.enter_context(new_hdf5(self.out / name)) for name in FEATURES}
+            for row, video_id in enumerate(video_ids):
+                deliver_signals()
+                with np.load(self._path(video_id)) as features:
+                    for name, modality in zip(FEATURES, ("visual", "audio"), strict=True):
+                        values = features[modality]
+                        if not row:
+                            files[name].create_dataset("avadataset", (len(video_ids), *values.shape), dtype)
+                        files[name]["avadataset"][row] = values
+            lists = {VIDEO_IDS: [f"{video_id}\n" for video_id in video_ids]}
+            if annotations is not None:
+                lists[ANNOTATIONS] = ["&".join(map(str, annotation)) + "\n" for annotation in annotations]
+            for name, lines in lists.items():
+                text = stack.enter_context(atomic_write(self.out / name))
+                text.write_text("".join(lines), encoding="utf-8")
+
+    def remove(self) -> None:
+        """Remove the files of single videos: the layout's files have all that is in them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _open(self, settings: dict[str, object], overwrite: bool) -> None:
+        path = self.folder / SETTINGS
+        if path.exists():
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                before = {}
+            different = [name for name in settings if before.get(name) != settings[name]]
+            if different:
+                raise InputError(
+                    f"{self.folder} holds features made with {_listing(before, different)}, "
+                    f"not {_listing(settings, different)}: give the same, or begin again with --overwrite"
+                )
+            return
+        present = [name for name in FEATURES if (self.out / name).exists()]
+        if present and not overwrite:
+            raise InputError(f"{self.out} already holds {present[0]}: name another folder, or give --overwrite")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def _path(self, video_id: str) -> Path:
+        return self.folder / f"{video_id}.npz"
+
+
+def _state(source: Path) -> list[int]:
+    """What changes when a file does."""
+    status = source.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _listing(settings: dict[str, object], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {settings.get(name)}" for name in names)

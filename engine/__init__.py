@@ -1,0 +1,1 @@
+"""A run: training, evaluation, checkpoints and the files they leave."""

@@ -1,0 +1,84 @@
+"""Writing checkpoint files: the weights of a run, and the state to resume from. ``model.checkpoint`` reads them."""
+
+import io
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from configs import Config
+from model.checkpoint import FORMAT, VERSION, trailer_of
+from model.magan import MAGAN
+from utils.atomic import atomic_write
+from utils.errors import os_error_as_input_error
+
+
+def checkpoint_contents(
+    model: MAGAN, config: Config, class_names: list[str], scores: dict, training: dict | None = None
+) -> dict:
+    """The contents of a checkpoint of ours, copied to CPU memory so that training can continue during the write."""
+    contents = {
+        "format": FORMAT,
+        "version": VERSION,
+        "setting": model.setting,
+        "scope": config.model.scope,
+        "precision": config.training.precision,
+        "config": config.as_dict(),
+        "class_names": class_names,
+        "scores": scores,
+        "weights": model.state_dict(),
+        **({"training": training} if training else {}),
+    }
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), contents)
+
+
+def save_checkpoint(path: Path, contents: dict) -> None:
+    """Write a checkpoint of ours, completely or not at all.
+
+    Raises:
+        InputError: the disk is full or cannot be written; the previous contents of ``path`` are unharmed.
+    """
+    archive = io.BytesIO()
+    torch.save(contents, archive)
+    data = archive.getvalue()[:-2]  # without the length of its comment, which is empty
+    with os_error_as_input_error(path), atomic_write(path) as temporary:
+        temporary.write_bytes(data + trailer_of(data))
+
+
+class BackgroundWriter:
+    """Writes checkpoints in a background thread, one after the other."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self.pending: list[Future] = []
+        self.failed = False
+
+    def save(self, path: Path, contents: dict) -> None:
+        """Queue a checkpoint; blocks while one is being written and another one waits.
+
+        Raises:
+            InputError: an earlier one could not be written.
+        """
+        while len(self.pending) > 1 or (self.pending and self.pending[0].done()):
+            self.pending.pop(0).result()
+        self.pending.append(self.thread.submit(self._write, path, contents))
+
+    def finish(self) -> None:
+        """Wait until all checkpoints are written.
+
+        Raises:
+            InputError: a checkpoint could not be written.
+        """
+        while self.pending:
+            self.pending.pop(0).result()
+
+    def _write(self, path: Path, contents: dict) -> None:
+        if self.failed:  # a later checkpoint must not refer to one that is missing
+            return
+        try:
+            save_checkpoint(path, contents)
+        except BaseException:
+            self.failed = True
+            raise

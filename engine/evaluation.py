@@ -1,0 +1,97 @@
+"""Evaluation of a network on a split."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.distributed import Ranks
+from engine.feeds import Feed
+from model.magan import MAGAN
+from model.observation import Observation, observed
+from utils.arithmetic import allow_tf32, autocast, to_device
+from utils.progress import Progress
+
+
+class Details(NamedTuple):
+    """Probabilities, gates and attention; n, t, K and r count videos, segments, scored classes and regions."""
+
+    event_probability: Tensor  # (n, t), float64, that a segment shows an event
+    class_probability: Tensor  # (n, K), float64
+    observation: Observation  # (n, t) and (n, t, r), float64
+
+
+class Evaluation(NamedTuple):
+    """The decisions of a network on a split, in the order of the split."""
+
+    predicted: Tensor  # (n, t), classes; background is the class after the events
+    truth: Tensor  # (n, t), classes
+    num_events: int
+    details: Details | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Segment accuracy: percent of all segments whose class is correct."""
+        return 100 * (self.predicted == self.truth).double().mean().item()
+
+    @property
+    def background(self) -> float:
+        """Accuracy of always predicting background, in percent."""
+        return 100 * (self.truth == self.num_events).double().mean().item()
+
+
+def result_line(accuracy: float) -> str:
+    """The line that announces an accuracy, in percent."""
+    return f"Evaluation results (acc): {accuracy:.4f}%."
+
+
+@torch.inference_mode()
+def evaluate(
+    model: MAGAN,
+    feed: Feed,
+    device: torch.device,
+    precision: str,
+    progress: Progress,
+    ranks: Ranks,
+    detailed: bool = False,
+) -> Evaluation:
+    """Predict every segment of a split with labels per segment, each on one of the ranks.
+
+    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps probabilities, gates and attention.
+    """
+    model.eval()
+    allow_tf32(False)
+    batches: list[dict[str, Tensor]] = []
+    with observed(model) if detailed else nullcontext() as observation:
+        for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
+            share, _ = feed.batches.sizes(number)
+            visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
+            with autocast(device, precision):
+                outputs = model(visual, audio)
+            results = {"predicted": model.decide(outputs), "truth": batch.labels.argmax(dim=-1)}
+            if detailed:
+                results["event_probability"] = torch.sigmoid(outputs.is_event.double())
+                results["class_probability"] = model.class_probability(outputs)
+                results |= {name: values.double() for name, values in observation()._asdict().items()}
+            batches.append({name: values[:share] for name, values in results.items()})
+
+    shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])
+    whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
+    details = None
+    if detailed:
+        observation = Observation(*(whole[name] for name in Observation._fields))
+        details = Details(whole["event_probability"], whole["class_probability"], observation)
+    return Evaluation(whole["predicted"], whole["truth"], model.config.num_events, details)
+
+
+def _merge_shares(shares: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Merge the ranks' shares of each batch: rank r has its videos r, r + world size, ..."""
+    batches = []
+    for parts in zip(*shares, strict=True):
+        whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        batches.append(whole)
+    return torch.cat(batches)

@@ -1,0 +1,304 @@
+"""An experiment of either setting: one network and one data folder, trained or evaluated as the command line says."""
+
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+
+from configs import AUTO, CONFIGS, Config, Options, parse_options
+from dataset import AVEDataset, AVEFolder
+from dataset.batches import Batches
+from dataset.doctor import require_valid_data
+from dataset.layout import TRAINING_FILES, require_files
+from engine.device import choose_device
+from engine.distributed import Ranks
+from engine.evaluation import Evaluation, evaluate, result_line
+from engine.feeds import Feed, choose_feed, gigabytes, make_feed
+from engine.predictions import require_writable_name, write_predictions
+from engine.resume import check_fingerprint, checkpoint_to_load, folder_to_resume, resolve_config
+from engine.run_folder import RunFolder
+from engine.state import TrainingState
+from engine.training import Feeds, Interrupted, Trainer, run_fingerprint
+from model import MODELS
+from model.checkpoint import load_checkpoint
+from model.magan import MAGAN
+from utils.arithmetic import parameter_dtype
+from utils.errors import InputError
+from utils.log import log_to_terminal
+from utils.memory import keep_freed_memory, out_of_memory_as_error
+from utils.progress import Progress
+
+log = logging.getLogger(__name__)
+
+MODALITY_NAMES = {"visual": "picture", "audio": "sound"}
+
+
+class Experiment:
+    """The network, data and device that the command line of an entry script describes.
+
+    Args:
+        options: the command line.
+        model_class: the setting's network.
+        training_set: picks the setting's training videos from the data folder.
+
+    Raises:
+        InputError: a checkpoint, a config, a flag or a data file cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        model_class: type[MAGAN],
+        training_set: Callable[[AVEFolder], AVEDataset],
+    ) -> None:
+        self.ranks = Ranks()
+        log_to_terminal(self.ranks.is_main)
+        self.options = options
+        self.training_set = training_set
+        self.run_folder = RunFolder(options.snapshot_pref or options.default_snapshot_pref)
+
+        path = checkpoint_to_load(options, self.run_folder)
+        self.checkpoint = load_checkpoint(path, model_class.setting) if path else None
+        self.resumes = self.checkpoint is not None and bool(self.checkpoint.training) and not options.evaluate
+        if options.resume == AUTO and self.checkpoint and not self.resumes:
+            raise InputError(
+                f"{path} holds weights alone, no run to resume: to start a new run from them, give "
+                f"--resume {path} and another --snapshot_pref"
+            )
+        if self.resumes:
+            self.run_folder = folder_to_resume(path, options.snapshot_pref)
+        self.config = resolve_config(options, self.checkpoint, self.resumes)
+        if self.ranks.world_size > 1 and self.config.model.scope == "batch":
+            raise InputError(
+                f"scope batch attends over the whole batch, which {self.ranks.world_size} processes would split: "
+                "use one process, or scope video"
+            )
+        self.device = choose_device(options.gpu, self.ranks)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        elif self.config.training.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16: use --precision fp32")
+        self.model = self._make_model(model_class)
+        dtype = parameter_dtype(self.config.training.precision)
+        self.folder = AVEFolder(options.data_root, self.config.model, dtype)
+
+    def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
+        require_memory_for(model_class, self.config)
+        seed = self.config.training.seed
+        torch.manual_seed(seed)
+        model = model_class(self.config.model)
+        with out_of_memory_as_error(self.device, "end other programs that use it, or name another device with --gpu"):
+            model.to(self.device, parameter_dtype(self.config.training.precision))
+        if self.checkpoint:
+            self.checkpoint.load_into(model)
+        if not self.ranks.is_main:  # all ranks have the same initial weights, but draw different dropout masks
+            torch.manual_seed(seed + 2**32 * self.ranks.rank)
+        return model
+
+    def class_names(self) -> list[str]:
+        """The events of the checkpoint; for a published one, which has no names, those of the data folder."""
+        return self.checkpoint.class_names or self.folder.class_names()
+
+    # ------------------------------------------------------------------------------------------------ evaluation
+
+    def evaluate(self) -> None:
+        """Evaluate the checkpoint on a split; the accuracy is the last line on standard output."""
+        predictions = self.options.predictions
+        if predictions:
+            require_writable_name(predictions)
+        result = self.score(detailed=predictions is not None)
+        log.info("always answering background: %.4f%%", result.background)
+        if self.ranks.is_main:
+            print(result_line(result.accuracy))
+            if predictions:
+                write_predictions(predictions, result, self.class_names(), self.folder, self.options.split)
+                log.info("predictions: %s", predictions)
+
+    def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation | None:
+        """Evaluate the checkpoint on the split of the command line.
+
+        Args:
+            detailed: also keep probabilities, gates and attention.
+            mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event.
+
+        Returns:
+            The evaluation; None for ``mismatched`` if all videos of the split show one event.
+        """
+        split, model, training = self.options.split, self.config.model, self.config.training
+        dataset = self.folder.split(split)
+        self._check_length(dataset)
+        if mismatched:
+            dataset = dataset.mismatched(mismatched)
+            if dataset is None:
+                return None
+        feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once
+        annotated = self.folder.annotated_names()
+        if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
+            log.warning("warning: the checkpoint was trained for other events than those of %s", self.folder.root)
+        log.info(
+            "%s, %s split: %d videos, scope %s, %s, batches of %d",
+            self.checkpoint.path,
+            split,
+            len(dataset),
+            model.scope,
+            training.precision,
+            training.test_batch_size,
+        )
+        exchanged = f", {MODALITY_NAMES[mismatched]} of another event" if mismatched else ""
+        progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
+        remedy = f"give a --test_batch_size smaller than {training.test_batch_size}"
+        with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
+            return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(self) -> None:
+        """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
+        training, options = self.config.training, self.options
+        require_files(self.folder.root, TRAINING_FILES[self.model.setting])
+        for warning in require_valid_data(self.folder.root, self.config.model, self.model.setting):
+            log.warning("warning: %s", warning)
+        datasets = (self.training_set(self.folder), self.folder.split("val"), self.folder.split("test"))
+        self._check_length(datasets[0])
+        class_names = self.folder.class_names()
+        if self.resumes:
+            fingerprint = run_fingerprint(datasets, self.ranks, options.compile)
+            check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
+        place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
+        remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
+        run = None
+        try:
+            with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
+                # Once connected, all ranks have read the checkpoint that the main one will replace.
+                run = self._open_run() if self.ranks.is_main else None
+                feeds = Feeds(
+                    self._feed(place, datasets[0], training.batch_size, training.seed),
+                    *(self._feed(place, dataset, training.test_batch_size) for dataset in datasets[1:]),
+                )
+                trainer = Trainer(
+                    self.model,
+                    self.config,
+                    feeds,
+                    run,
+                    class_names,
+                    self.device,
+                    options.save_seconds,
+                    self.ranks,
+                    options.compile,
+                )
+                if self.resumes:
+                    trainer.restore(self.checkpoint.training)
+                    log.info("resuming at epoch %d, batch %d", trainer.state.epoch, trainer.state.iteration)
+                log.info(
+                    "%d training videos, %d val, %d test; run folder %s", *map(len, datasets), self.run_folder.path
+                )
+                parameters = sum(parameter.numel() for parameter in self.model.parameters())
+                log.info("%s parameters, %s, %s", f"{parameters:,}", training.precision, self._hardware())
+                trainer.train()
+                self._summarize(trainer)
+        except Interrupted as stop:
+            name = signal.Signals(stop.number).name
+            log.info("%s: stopped and saved; resume with --resume %s", name, self.run_folder.last)
+            raise SystemExit(128 + stop.number) from None
+        except InputError as error:
+            log.debug("error: %s", error)  # for the log file; the command prints it on the terminal
+            raise
+        finally:
+            if run:
+                run.close()
+
+    def _check_length(self, dataset: AVEDataset) -> None:
+        visual, _ = dataset.parts[0]
+        least = self.config.model.top_segments
+        if visual.shape[1] < least:
+            raise InputError(
+                f"{visual.path} has videos of {visual.shape[1]} segments, expected at least {least} (top_segments of "
+                "the config)"
+            )
+
+    def _open_run(self) -> RunFolder:
+        run, options = self.run_folder, self.options
+        resolved = {
+            "setting": self.model.setting,
+            **self.config.as_dict(),
+            "arguments": {
+                "data_root": str(options.data_root),
+                "device": str(self.device),
+                "processes": self.ranks.world_size,
+                "resume": str(options.resume) if options.resume else None,
+                "features": options.features,
+                "compile": options.compile,
+            },
+        }
+        if self.resumes:
+            run.resume(resolved, TrainingState.from_dict(self.checkpoint.training.get("state")).epoch)
+            return run
+        # --resume auto also replaces the files of a run that ended before its first save.
+        overwrite = options.overwrite or (options.resume == AUTO and not run.best.exists())
+        run.start(resolved, overwrite)
+        if self.checkpoint:
+            log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
+        return run
+
+    def _feed(self, place: str, dataset: AVEDataset, batch_size: int, seed: int | None = None) -> Feed:
+        batches = Batches(len(dataset), batch_size, seed, self.ranks.rank, self.ranks.world_size)
+        return make_feed(place, dataset, batches, self.config.training.num_workers, self.device)
+
+    def _hardware(self) -> str:
+        processes = f", {self.ranks.world_size} processes" if self.ranks.world_size > 1 else ""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device) + processes
+        return f"CPU, {torch.get_num_threads()} threads{processes}"
+
+    def _summarize(self, trainer: Trainer) -> None:
+        on_test, on_val = trainer.state.best_on_test, trainer.state.best_on_val
+        kept = self.config.training.select
+        log.info("finished %d epochs in %s", trainer.state.epoch - 1, self.run_folder.path)
+        log.info(
+            "best on test:                %.4f%% (epoch %d), as published: chosen on the test split itself%s",
+            on_test.test_accuracy,
+            on_test.epoch,
+            "; kept as best.pth.tar" if kept == "test" else "",
+        )
+        log.info(
+            "test at the best val epoch:  %.4f%% (epoch %d, val %.4f%%), chosen without the test split%s",
+            on_val.test_accuracy,
+            on_val.epoch,
+            on_val.val_accuracy,
+            "; kept as best.pth.tar" if kept == "val" else "",
+        )
+
+
+def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Experiment:
+    """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools.
+
+    Raises:
+        InputError: as ``Experiment``.
+    """
+    setting = load_checkpoint(checkpoint).setting
+    arguments = ("--evaluate", f"--resume={checkpoint}", f"--data_root={data_root}", f"--gpu={gpu}", f"--split={split}")
+    options = parse_options(__doc__, str(CONFIGS[setting]), "", arguments)
+    return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
+
+
+def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
+    """Check that a network of this size can be made here, before the system kills the program that tries.
+
+    Raises:
+        InputError: it is too large.
+    """
+    try:
+        with torch.device("meta"):  # shapes without values
+            count = sum(parameter.numel() for parameter in model_class(config.model).parameters())
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
+    # Training holds a parameter, its gradient and Adam's two moments.
+    size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
+    if size > free:
+        raise InputError(
+            f"the config's network has {count:,} parameters; to train it takes {gigabytes(size)} at least, "
+            f"{gigabytes(free)} of memory are free: give a smaller one"
+        )

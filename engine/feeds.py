@@ -1,0 +1,175 @@
+"""Feeds, the sources of batches: streamed from the files, or gathered from features in memory.
+
+The feed affects neither the values of the features nor the order of the videos.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dataset import AVEDataset, Batch
+from dataset.batches import Batches
+from utils.errors import InputError
+from utils.progress import shows_bars
+
+log = logging.getLogger(__name__)
+
+CHUNK = 16  # videos read at a time while features are loaded
+
+
+class StreamFeed:
+    """Batches that worker processes read from the files ahead of time; memory holds a few of them.
+
+    ``pinned`` batches are in page-locked memory, from which a GPU copies asynchronously.
+    """
+
+    def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int, pinned: bool = False) -> None:
+        self.dataset = dataset
+        self.batches = batches
+        self.loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=_identity,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pinned,
+            worker_init_fn=_isolate_from_signals,
+            # Iterating draws a number, which must not come from the random numbers of the training.
+            generator=torch.Generator(),
+        )
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the ``start``-th on.
+
+        Raises:
+            InputError: features cannot be read.
+        """
+        self.batches.epoch, self.batches.start = number, start
+        try:
+            yield from self.loader
+        except InputError as error:  # a worker's message comes after its traceback, as text
+            raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from error
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self.batches)
+
+
+class ResidentFeed:
+    """Batches gathered from features that are held on ``device``, a GPU or the CPU; ``pinned`` as above."""
+
+    def __init__(self, dataset: AVEDataset, batches: Batches, device: torch.device, pinned: bool = False) -> None:
+        self.dataset = dataset
+        self.batches = batches
+        self.pinned = pinned
+        self.held = self._load(device)
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the ``start``-th on."""
+        self.batches.epoch, self.batches.start = number, start
+        batches = list(self.batches)
+        order = torch.tensor(list(chain.from_iterable(batches)), dtype=torch.int64)
+        order = order.to(self.held.visual.device)  # in one copy, because it makes a GPU wait
+        for index in order.split(list(map(len, batches))):
+            yield Batch(*(self._gather(tensor, index) for tensor in self.held))
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self.batches)
+
+    def _load(self, device: torch.device) -> Batch:
+        held = None
+        chunks = torch.arange(len(self.dataset)).split(CHUNK)
+        for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not shows_bars()):
+            batch = self.dataset.__getitems__(chunk)
+            if held is None:
+                shapes = [(len(self.dataset), *tensor.shape[1:]) for tensor in batch]
+                held = Batch(
+                    *(torch.empty(s, dtype=b.dtype, device=device) for s, b in zip(shapes, batch, strict=True))
+                )
+            for whole, part in zip(held, batch, strict=True):
+                whole[chunk[0] : chunk[-1] + 1] = part
+        return held
+
+    def _gather(self, tensor: Tensor, index: Tensor) -> Tensor:
+        if not self.pinned:
+            return tensor[index]
+        out = torch.empty((len(index), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True)
+        return torch.index_select(tensor, 0, index, out=out)
+
+
+Feed = StreamFeed | ResidentFeed
+
+
+def make_feed(place: str, dataset: AVEDataset, batches: Batches, num_workers: int, device: torch.device) -> Feed:
+    """The feed named by ``place``: ``device``, ``ram`` or ``stream``."""
+    pinned = device.type == "cuda" and place != "device"
+    if place == "stream":
+        return StreamFeed(dataset, batches, num_workers, pinned)
+    return ResidentFeed(dataset, batches, device if place == "device" else torch.device("cpu"), pinned)
+
+
+def choose_feed(asked: str, datasets: Sequence[AVEDataset], device: torch.device, local_world_size: int = 1) -> str:
+    """Choose the feed for all ``datasets``, and log the reason.
+
+    ``auto`` takes ``device`` if the features fit into half of the GPU's free memory, else ``ram`` if they fit into half
+    of the memory available to each of the ``local_world_size`` processes, else ``stream``.
+
+    Raises:
+        InputError: ``device`` is requested without a GPU, or the features do not fit into the requested place.
+    """
+    size = sum(dataset.num_bytes for dataset in datasets)
+    free = {"ram": psutil.virtual_memory().available / local_world_size}
+    if device.type == "cuda":
+        free["device"] = torch.cuda.mem_get_info(device)[0]
+    if asked == "device" and device.type != "cuda":
+        raise InputError("--features device keeps the features on a GPU, but this run is on the CPU: use ram or stream")
+    if asked in free and size > free[asked]:
+        raise InputError(
+            f"--features {asked}: the features take {gigabytes(size)}, {gigabytes(free[asked])} are free: use stream"
+        )
+    chosen = asked
+    if asked == "auto":
+        chosen = next((place for place in ("device", "ram") if size < free.get(place, 0) / 2), "stream")
+    room = ", ".join(f"{gigabytes(free[place])} free {name}" for place, name in _PLACES.items() if place in free)
+    log.info(
+        "features: %s (%s, --features %s); they take %s, %s",
+        chosen,
+        _DESCRIPTIONS[chosen],
+        asked,
+        gigabytes(size),
+        room,
+    )
+    return chosen
+
+
+_DESCRIPTIONS = {
+    "device": "held on the GPU",
+    "ram": "held in memory",
+    "stream": "read from the files as they are needed",
+}
+_PLACES = {"device": "on the GPU", "ram": "in memory"}
+
+
+def gigabytes(size: float) -> str:
+    """A size in bytes, for people."""
+    return f"{size / 1e9:.2f} GB"
+
+
+def _identity(batch: Batch) -> Batch:
+    """The collate function: the data set already delivers whole batches."""
+    return batch
+
+
+def _isolate_from_signals(worker: int) -> None:
+    """Put a worker into its own process group; signals to the run's group are for the main process, which ends it."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

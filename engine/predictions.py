@@ -1,0 +1,57 @@
+"""The predictions of a network for every segment, as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dataset import AVEFolder
+from dataset.annotations import BACKGROUND, video_ids
+from engine.evaluation import Evaluation
+from utils.atomic import atomic_write
+from utils.errors import InputError, os_error_as_input_error
+
+COLUMNS = ("row", "id", "second", "truth", "predicted", "event_probability", "class_probability")
+
+
+def require_writable_name(path: Path) -> None:
+    """Check the path of an output file before long work.
+
+    Raises:
+        InputError: its directory does not exist, or it is a directory itself.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no directory {path.parent} to write it to")
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected the name of a file")
+
+
+def write_predictions(
+    path: Path, evaluation: Evaluation, class_names: Sequence[str], folder: AVEFolder, split: str
+) -> None:
+    """Write a detailed evaluation of a split as CSV, a line per segment.
+
+    ``class_probability`` is that of the video's best class, also on segments that are background because their
+    ``event_probability`` is below the threshold.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    names = [*class_names, BACKGROUND]
+    rows = folder.split(split).rows.tolist()
+    details = evaluation.details
+    best = details.class_probability.max(dim=-1).values
+    columns = (evaluation.predicted, evaluation.truth, details.event_probability, best)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row, video_id, predicted, truth, event_probability, class_probability in zip(
+        rows, video_ids(folder.root, rows), *map(torch.Tensor.tolist, columns), strict=True
+    ):
+        for second, (found, expected, probability) in enumerate(zip(predicted, truth, event_probability, strict=True)):
+            numbers = (f"{probability:.6f}", f"{class_probability:.6f}")
+            writer.writerow((row, video_id, second, names[expected], names[found], *numbers))
+    with os_error_as_input_error(path), atomic_write(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

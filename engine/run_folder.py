@@ -1,0 +1,169 @@
+"""The folder of a run: its log, metrics, resolved config, checkpoints and TensorBoard events."""
+
+import csv
+import io
+import json
+import logging
+import platform
+import threading
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.atomic import SUFFIX, atomic_write
+from utils.errors import InputError, os_error_as_input_error
+from utils.log import log_to_file
+from utils.signals import deferred_signals
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard")  # whose versions config.json records
+BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
+
+
+class RunFolder:
+    """The files of a run. Open them with ``start`` for a new run, or with ``resume``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best, self.last, self.metrics, self.config = path / BEST, path / LAST, path / METRICS, path / CONFIG
+        self.rows: list[dict] = []  # of metrics.csv
+
+    def start(self, resolved: dict[str, Any], overwrite: bool) -> None:
+        """Start a new run.
+
+        Args:
+            resolved: hyperparameters and arguments, for ``config.json``.
+            overwrite: whether to replace a run that the folder holds.
+
+        Raises:
+            InputError: the folder cannot be written, or holds a run that must not be replaced.
+        """
+        held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
+        if held and not overwrite:
+            resume = f"resume it with --resume {self.last}, " if LAST in held else ""
+            raise InputError(
+                f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
+                "--snapshot_pref, or replace it with --overwrite"
+            )
+        ours = bool(held) or self._has_our_config()
+        if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
+            raise InputError(
+                f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
+            )
+        with os_error_as_input_error(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._remove_partial_files()
+            if ours:
+                for events in self.path.glob("events.out.tfevents.*"):
+                    events.unlink()
+            for name in (*held, LOG):
+                (self.path / name).unlink(missing_ok=True)
+        self._write_config(resolved)
+        self._open(first_epoch=1)
+
+    def resume(self, resolved: dict[str, Any], first_epoch: int) -> None:
+        """Resume a run at ``first_epoch``, the first unfinished one; metrics from there on are removed.
+
+        Args:
+            resolved: hyperparameters and arguments from now on, for ``config.json``.
+            first_epoch: the epoch that runs next.
+
+        Raises:
+            InputError: the folder cannot be written, or ``metrics.csv`` was changed.
+        """
+        with os_error_as_input_error(self.path):
+            self._remove_partial_files()
+            if self.metrics.exists():
+                self.rows = self._read_metrics(first_epoch)
+                if self.rows:
+                    self._write_metrics()
+                else:
+                    self.metrics.unlink()
+        self._write_config(resolved)
+        self._open(first_epoch)
+
+    def record(self, row: dict[str, float | None]) -> None:
+        """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None becomes an empty cell.
+
+        Raises:
+            InputError: a file cannot be written, or ``metrics.csv`` has other columns.
+        """
+        if self.rows and self.rows[0].keys() != row.keys():
+            raise InputError(
+                f"{self.metrics}: was changed: its columns are {', '.join(self.rows[0])}, expected {', '.join(row)}"
+            )
+        self.rows.append(row)
+        self._write_metrics()
+        with os_error_as_input_error(self.path):
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    self.tensorboard.add_scalar(name, value, row["epoch"])
+            self.tensorboard.flush()
+
+    def close(self) -> None:
+        """Close the files. If the disk is full by now, an earlier write has already reported it."""
+        with suppress(OSError):
+            self.tensorboard.close()
+        logging.getLogger().removeHandler(self.log_file)
+        with suppress(OSError):
+            self.log_file.close()
+
+    def _write_config(self, resolved: dict[str, Any]) -> None:
+        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+        contents = {**resolved, "versions": versions, "threads": torch.get_num_threads()}
+        with os_error_as_input_error(self.config), atomic_write(self.config) as temporary:
+            temporary.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+
+    def _remove_partial_files(self) -> None:
+        for name in (BEST, LAST, METRICS, CONFIG):
+            (self.path / f"{name}{SUFFIX}").unlink(missing_ok=True)
+
+    def _has_our_config(self) -> bool:
+        try:
+            contents = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(contents, dict) and "setting" in contents and "versions" in contents
+
+    def _read_metrics(self, first_epoch: int) -> list[dict]:
+        try:
+            with open(self.metrics, newline="", encoding="utf-8") as file:
+                file_rows = list(csv.DictReader(file, strict=True))
+            rows = [row for row in file_rows if int(row["epoch"]) < first_epoch]
+            if first_epoch > 1 and not file_rows:
+                raise ValueError("it has no epochs")
+            complete = all(None not in row and None not in row.values() for row in rows)
+            if not complete or [int(row["epoch"]) for row in rows] != list(range(first_epoch - len(rows), first_epoch)):
+                raise ValueError(f"the epochs up to {first_epoch - 1} are not all there")
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise InputError(
+                f"{self.metrics}: is damaged or was changed: {error}. Restore it, or move it away to resume without "
+                "the metrics of earlier epochs"
+            ) from error
+        return rows
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.rows[0])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with os_error_as_input_error(self.metrics), atomic_write(self.metrics) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+    def _open(self, first_epoch: int) -> None:
+        with deferred_signals():  # a signal during an import can be lost
+            from torch.utils.tensorboard import SummaryWriter  # takes a second, and evaluation does not need it
+
+        threading.excepthook = _log_thread_failure
+        with os_error_as_input_error(self.path):
+            self.log_file = log_to_file(self.path / LOG)
+            self.tensorboard = SummaryWriter(self.path, purge_step=first_epoch)
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Log a failure of TensorBoard's writer thread; its cause, such as a full disk, also fails a write of the run."""
+    log.debug("%s: %s", failure.thread.name if failure.thread else "thread", failure.exc_value)

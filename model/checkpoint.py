@@ -1,0 +1,182 @@
+"""Reading checkpoint files: ours, and the authors' as they published them.
+
+Ours is a ``torch.save`` archive of plain values and tensors. The archive's comment holds its SHA-256, which reveals any
+changed bit, while ``torch.load`` reads the file like any other. ``engine.checkpoint`` writes them.
+"""
+
+import hashlib
+import io
+import pickle
+import stat
+import struct
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs import SETTING_NAMES, Config, parse_config
+from model.magan import MAGAN
+from model.published import from_published, is_published, published_setting
+from utils.errors import InputError
+
+FORMAT, VERSION = "magan", 1
+_COMMENT = b"magan-sha256:"
+_COMMENT_SIZE = len(_COMMENT) + 64
+# A zip file ends with the length of its comment, two bytes, and the comment; all other bytes are hashed.
+_TRAILER_SIZE = 2 + _COMMENT_SIZE
+# The first bytes of a file written by torch.save: an archive, or a pickle in versions before 1.6.
+_ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80\x02"
+_CONTENTS = {
+    "version": int,
+    "setting": str,
+    "config": dict,
+    "class_names": list,
+    "scores": dict,
+    "weights": dict,
+    "training": dict,
+}
+
+
+@dataclass
+class Checkpoint:
+    """The weights of a network and their origin.
+
+    ``config`` and ``class_names`` are None for a published file; ``training`` is empty if no run can resume from it.
+    """
+
+    path: Path
+    setting: str
+    weights: dict[str, Tensor]
+    config: Config | None = None
+    class_names: list[str] | None = None
+    scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
+    training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best epoch so far, random states
+
+    @property
+    def published(self) -> bool:
+        """Whether the file is in the authors' format."""
+        return self.config is None
+
+    def load_into(self, model: MAGAN) -> None:
+        """Put the weights into ``model``.
+
+        Raises:
+            InputError: some do not fit, which the message lists, or are not finite.
+        """
+        try:
+            weights = from_published(self.weights, model) if self.published else self.weights
+            model.load_state_dict(weights)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{self.path}: the weights do not fit the network of the config: {error}") from error
+        for name, weight in model.state_dict().items():
+            if not weight.isfinite().all():
+                raise InputError(f"{self.path}: is damaged: the weights {name} are not all finite")
+
+
+def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
+    """Read a checkpoint of ours or of the authors. Code in the file is never run.
+
+    Args:
+        path: the file.
+        setting: the setting that the checkpoint must be of; None accepts either.
+
+    Raises:
+        InputError: the file is missing, damaged, not a checkpoint, holds code, or is of the other setting.
+    """
+    data = _read(path)
+    ours = data[-_TRAILER_SIZE:].startswith(_trailer(b""))
+    if ours and data[-_TRAILER_SIZE:] != trailer_of(data[:-_TRAILER_SIZE]):
+        raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
+    try:
+        if data.startswith(_ARCHIVE):
+            _check_archive(data)
+        contents = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: is damaged, not a checkpoint, or holds code; only tensors and plain values are read"
+        ) from error
+    except Exception as error:  # a damaged file can make torch.load raise anything
+        reason = str(error).split("\n")[0][:200] or type(error).__name__
+        raise InputError(f"{path}: is damaged or not a checkpoint: {reason}") from error
+
+    if is_published(contents):
+        _check_weights(path, contents)
+        checkpoint = Checkpoint(path, published_setting(contents), contents)
+    elif isinstance(contents, dict) and contents.get("format") == FORMAT:
+        if not ours:
+            raise InputError(f"{path}: is damaged, its checksum is missing: copy it again")
+        checkpoint = _read_ours(path, contents)
+    else:
+        raise InputError(f"{path}: is neither a checkpoint of this program nor one that the authors published")
+    if setting not in (None, checkpoint.setting):
+        found, expected = SETTING_NAMES[checkpoint.setting], SETTING_NAMES[setting]
+        authors = " of the authors" if checkpoint.published else ""
+        script = "supv_main.py" if setting == "weakly" else "weakly_main.py"
+        raise InputError(f"{path}: is a {found} checkpoint{authors}, expected a {expected} one; use {script}")
+    return checkpoint
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: is not a regular file, expected a checkpoint")
+        with open(path, "rb") as file:
+            begin = file.read(len(_ARCHIVE))
+            if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read
+                raise InputError(f"{path}: is damaged or not a checkpoint: it does not begin like one")
+            return begin + file.read()
+    except (OSError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is too large'}") from error
+
+
+def _check_archive(data: bytes) -> None:
+    """Check that an archive is uncompressed and its checksums hold; torch.load checks neither."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("its archive is compressed")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} in it is wrong, copy it again")
+
+
+def _read_ours(path: Path, contents: dict) -> Checkpoint:
+    version = contents.get("version")
+    if isinstance(version, int) and version != VERSION:
+        raise InputError(f"{path}: has format version {version}, this program reads version {VERSION}")
+    contents = {"training": {}, **contents}  # best.pth.tar has none
+    for name, kind in _CONTENTS.items():
+        if not isinstance(contents.get(name), kind):
+            raise InputError(f"{path}: was not written by this program: its {name} is not a {kind.__name__}")
+    weights, names = contents["weights"], contents["class_names"]
+    _check_weights(path, weights)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: was not written by this program: its class_names are not names")
+    if contents["setting"] not in SETTING_NAMES:
+        raise InputError(
+            f"{path}: its setting is {contents['setting'][:80]!r}, expected one of {', '.join(SETTING_NAMES)}"
+        )
+    config = parse_config(contents["config"], f"{path}, its config")
+    return Checkpoint(path, contents["setting"], weights, config, names, contents["scores"], contents["training"])
+
+
+def _check_weights(path: Path, weights: dict) -> None:
+    for name, weight in weights.items():
+        if not (
+            isinstance(name, str)
+            and isinstance(weight, Tensor)
+            and (weight.layout, weight.device.type) == (torch.strided, "cpu")
+            and weight.is_floating_point()
+        ):
+            raise InputError(
+                f"{path}: {str(name)[:80]!r} in it is not a tensor of floating-point numbers, as weights are"
+            )
+
+
+def trailer_of(data: bytes) -> bytes:
+    """The end of a checkpoint of ours: the zip comment with the SHA-256 of ``data``, the bytes before it."""
+    return _trailer(hashlib.sha256(data).hexdigest().encode())
+
+
+def _trailer(digest: bytes) -> bytes:
+    return struct.pack("<H", _COMMENT_SIZE) + _COMMENT + digest

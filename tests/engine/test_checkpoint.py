@@ -1,0 +1,80 @@
+"""Checkpoint files: whole or refused, and never run."""
+
+import random
+import zipfile
+
+import pytest
+import torch
+
+from model.checkpoint import load_checkpoint
+from utils.errors import InputError
+
+
+class Code:
+    """Pickles as a call that leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+@pytest.fixture
+def best(trained):
+    return trained("supervised") / "best.pth.tar"
+
+
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path):
+    trace, path = tmp_path / "trace", tmp_path / "evil.pth.tar"
+    torch.save({"format": "magan", "version": 1, "weights": Code(trace)}, path)
+    with pytest.raises(InputError, match="holds code"):
+        load_checkpoint(path)
+    assert not trace.exists()
+    torch.load(path, weights_only=False)  # the file would have run it
+    assert trace.exists()
+
+
+def test_any_changed_bit_is_refused(best, tmp_path):
+    data = best.read_bytes()
+    damaged = tmp_path / "damaged.pth.tar"
+    chosen = random.Random(0)
+    places = [chosen.randrange(len(data)) for _ in range(60)] + list(range(-110, 0))
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chosen.randrange(8)
+        damaged.write_bytes(flipped)
+        with pytest.raises(InputError, match=r"damaged|no checkpoint|neither"):
+            load_checkpoint(damaged)
+
+
+def test_any_truncation_is_refused(best, tmp_path):
+    data = best.read_bytes()
+    damaged = tmp_path / "damaged.pth.tar"
+    for size in (0, 1, 4, 1000, len(data) // 2, len(data) - 100, len(data) - 1):
+        damaged.write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"damaged|no checkpoint|neither"):
+            load_checkpoint(damaged)
+
+
+def test_checkpoint_is_an_ordinary_torch_file(best):
+    assert torch.load(best, weights_only=True)["format"] == "magan"
+    assert zipfile.ZipFile(best).comment.startswith(b"magan-sha256:")
+
+
+def test_newer_format_is_named(best, tmp_path, monkeypatch):
+    from engine import checkpoint
+
+    monkeypatch.setattr(checkpoint, "VERSION", 0)  # an older program
+    with pytest.raises(InputError, match="has format version 1, this program reads version 0"):
+        load_checkpoint(best)
+
+
+@pytest.mark.parametrize(
+    "contents", [[1, 2], {"state_dict": {}}, {}, torch.zeros(3), {"module.conv.weight": torch.zeros(1)}]
+)
+def test_other_files_are_named_for_what_they_are_not(tmp_path, contents):
+    path = tmp_path / "other.pth.tar"
+    torch.save(contents, path)
+    with pytest.raises(InputError, match="neither a checkpoint of this program nor one that the authors published"):
+        load_checkpoint(path)

@@ -1,0 +1,292 @@
+"""Training through the entry scripts: what a run leaves behind, that it can go on, and that it can be repeated."""
+
+import contextlib
+import csv
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.doctor.values import SAMPLED
+from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
+from tests.reference import seeded
+
+TERMS = {
+    "supervised": ["loss", "is_event", "event", "um_gate", "um_score", "mm_gate", "mm_score"],
+    "weakly": ["loss", "event", "gate"],
+}
+TIMES = ("seconds", "videos_per_s")
+
+
+def metrics(folder):
+    """The rows of ``metrics.csv``, times aside."""
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["weights"]
+
+
+def assert_same_run(one, other):
+    assert metrics(one) == metrics(other)
+    ours, theirs = weights(one / "last.pth.tar"), weights(other / "last.pth.tar")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def arguments(data_root, small_config):
+    """The command line of the shared trained run, in another folder."""
+
+    def build(setting, folder, *more):
+        return (
+            *("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting)),
+            *("--snapshot_pref", folder, *more),
+        )
+
+    return build
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_run_folder_holds_what_the_readme_says(trained, setting):
+    folder = trained(setting)
+    names = {path.name for path in folder.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents.")}
+    assert len(events) == 1
+    assert names - events == {"best.pth.tar", "last.pth.tar", "train.log", "metrics.csv", "config.json"}
+
+    rows = metrics(folder)
+    assert list(rows[0]) == ["epoch", *TERMS[setting], "train_accuracy", "val_accuracy", "test_accuracy", "lr"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model"]["d_model"] == 32
+    assert config["versions"]["torch"] == torch.__version__
+
+    log = (folder / "train.log").read_text()
+    assert "features: ram (held in memory" in log  # said before the folder was made
+    assert log.index("features: ") < log.index(" training videos, ")
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_checkpoints_hold_what_they_promise(trained, setting):
+    best, last = (torch.load(trained(setting) / f"{name}.pth.tar", weights_only=True) for name in ("best", "last"))
+    for checkpoint in (best, last):
+        assert (checkpoint["format"], checkpoint["version"]) == ("magan", 1)
+        assert (checkpoint["setting"], checkpoint["scope"], checkpoint["precision"]) == (setting, "video", "fp32")
+        assert checkpoint["config"]["model"]["d_model"] == 32
+        assert checkpoint["class_names"] == [f"event {k:02d}" for k in range(28)]
+    assert "training" not in best
+    run = {"optimizer", "schedule", "state", "random", "data", "processes", "compiled"}
+    assert last["training"].keys() == run
+
+
+def test_best_is_the_epoch_that_select_asks_for(run, arguments, tmp_path):
+    run("supv_main.py", *arguments("supervised", tmp_path, "--select", "val"))
+    rows = metrics(tmp_path)
+    best = max(rows, key=lambda row: float(row["val_accuracy"]))  # max takes the first of equals
+    assert torch.load(tmp_path / "best.pth.tar", weights_only=True)["scores"]["epoch"] == int(best["epoch"])
+    log = (tmp_path / "train.log").read_text()
+    assert f"test at the best val epoch:  {float(best['test_accuracy']):.4f}% (epoch {best['epoch']}" in log
+    on_test = max(rows, key=lambda row: float(row["test_accuracy"]))
+    assert f"best on test:                {float(on_test['test_accuracy']):.4f}% (epoch {on_test['epoch']})" in log
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_same_seed_gives_the_same_figures_and_weights(run, arguments, trained, tmp_path, setting):
+    """Also whoever reads the features: worker processes here, the main process there."""
+    run(SCRIPTS[setting], *arguments(setting, tmp_path, "--num_workers", 2))
+    assert_same_run(tmp_path, trained(setting))
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_run_continued_after_an_epoch_ends_as_one_that_never_stopped(run, arguments, trained, tmp_path, setting):
+    run(SCRIPTS[setting], *arguments(setting, tmp_path, "--n_epoch", 1))
+    run(
+        SCRIPTS[setting],
+        *("--gpu", "cpu", "--data_root", arguments(setting, tmp_path)[3]),
+        *("--resume", tmp_path / "last.pth.tar", "--n_epoch", 3),
+    )
+    assert_same_run(tmp_path, trained(setting))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["training"]["n_epoch"] == 3
+    assert config["arguments"]["resume"] == str(tmp_path / "last.pth.tar")
+
+
+@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_run_stopped_by_a_signal_in_an_epoch_goes_on_exactly(run, arguments, trained, tmp_path, signal_number, status):
+    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--print_freq", 1))]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "epoch 2/3 [3/6]" in line:
+                os.kill(process.pid, signal_number)
+                break
+        said += process.stderr.read()
+    assert process.returncode == status, said
+    assert f"continue with --resume {tmp_path / 'last.pth.tar'}" in said
+    state = torch.load(tmp_path / "last.pth.tar", weights_only=True)["training"]["state"]
+    assert state["epoch"] == 2
+    assert 0 < state["iteration"] < 6
+    assert len(metrics(tmp_path)) == 1
+
+    root = arguments("supervised", tmp_path)[3]
+    run("supv_main.py", "--gpu", "cpu", "--data_root", root, "--resume", tmp_path / "last.pth.tar")
+    assert_same_run(tmp_path, trained("supervised"))
+
+
+def test_run_is_continued_only_as_it_began(run, trained, data_root):
+    last = trained("supervised") / "last.pth.tar"
+    before = last.read_bytes()
+    result = run("supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--resume", last, "--lr", 0.5, status=2)
+    assert "lr 0.001, not 0.5" in result.stderr
+    assert last.read_bytes() == before
+
+
+def test_folder_that_holds_a_run_is_overwritten_only_on_request(run, arguments, tmp_path):
+    run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1), status=2)
+    assert "already holds a run" in result.stderr
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1, "--overwrite"))
+    assert len(metrics(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("source", ["best", "published"])
+def test_weights_alone_start_a_new_run_that_says_so(run, trained, data_root, small_config, tmp_path, source):
+    if source == "best":
+        path, config = trained("supervised") / "best.pth.tar", small_config("supervised")
+    else:
+        path, config = tmp_path / "published.pth.tar", ROOT / "configs" / CONFIGS["supervised"]
+        torch.save(seeded.published_checkpoint("supervised"), path)
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--data_root", data_root, "--config", config, "--resume", path, "--n_epoch", 1),
+        *("--snapshot_pref", tmp_path / "run", "--batch_size", 48, "--num_workers", 0),
+    )
+    assert f"{path}: a new run from these weights" in result.stderr
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == ["1"]
+
+
+def test_evaluation_every_few_epochs_includes_the_last_one(run, arguments, tmp_path):
+    run("supv_main.py", *arguments("supervised", tmp_path, "--eval_freq", 2))
+    assert [bool(row["test_accuracy"]) for row in metrics(tmp_path)] == [False, True, True]
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+@pytest.mark.parametrize("precision", ["bf16", "fp64"])
+def test_other_precisions_and_the_published_scope_train(run, arguments, tmp_path, setting, precision):
+    run(
+        SCRIPTS[setting],
+        *arguments(setting, tmp_path, "--n_epoch", 1, "--scope", "batch", "--precision", precision),
+    )
+    checkpoint = torch.load(tmp_path / "best.pth.tar", weights_only=True)
+    assert (checkpoint["scope"], checkpoint["precision"]) == ("batch", precision)
+    dtype = torch.float64 if precision == "fp64" else torch.float32
+    assert {tensor.dtype for tensor in checkpoint["weights"].values()} == {dtype}
+
+
+def test_learning_rate_is_halved_after_the_milestones(run, data_root, small_config, tmp_path):
+    config = json.loads(small_config("supervised").read_text())
+    config["training"] |= {"lr_milestones": [1, 2], "batch_size": 48}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--data_root", data_root, "--config", tmp_path / "config.json"),
+        *("--snapshot_pref", tmp_path / "run"),
+    )
+    assert [float(row["lr"]) for row in metrics(tmp_path / "run")] == [1e-3, 5e-4, 2.5e-4]
+
+
+def test_progress_is_plain_lines_in_a_pipe(run, arguments, tmp_path):
+    result = run("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1, "--print_freq", 2))
+    lines = [line for line in result.stderr.splitlines() if line.startswith("epoch 1/1 [")]
+    assert [line.split("[")[1].split("]")[0] for line in lines] == ["2/6", "4/6", "6/6"]
+    assert all(part in lines[0] for part in ("loss", "mm_score", "acc", "videos/s", "ETA"))
+    assert "\r" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_config, tmp_path):
+    import h5py
+
+    root = tmp_path / "data"
+    run("tools.make_data", "--out", root, "--videos", 40, "--map_size", 1)
+    with h5py.File(root / "train_order.h5") as file:
+        looked_at = np.linspace(0, 39, SAMPLED).round()  # before the run, which would then not start
+        row = next(int(row) for row in file["order"] if row not in looked_at)
+    with h5py.File(root / "audio_feature.h5", "r+") as file:
+        file["avadataset"][row, 3, 5] = float("nan")
+    result = run(
+        "supv_main.py",
+        *("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised")),
+        *("--snapshot_pref", tmp_path / "run"),
+        status=2,
+    )
+    assert "not finite in epoch 1, iteration" in result.stderr
+    rows = result.stderr.split("rows [")[1].split("]")[0].split(", ")
+    assert str(row) in rows
+    assert len(rows) <= 8
+
+
+@pytest.mark.parametrize(
+    ("arguments_given", "said"),
+    [
+        (["--evaluate"], "--evaluate needs the checkpoint"),
+        (["--lr", "fast"], "--lr"),
+        (["--lr", "-1"], "lr is -1.0, expected more than 0"),
+        (["--b", "0"], "batch_size is 0, expected 1 or more"),
+        (["--gpu", "one"], "--gpu is 'one'"),
+        (["--scope", "frame"], "--scope"),
+        (["--learning_rate", "1"], "unrecognized arguments"),
+        (["--resume", "nowhere.pth.tar"], "nowhere.pth.tar: cannot be read"),
+        (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
+    ],
+)
+def test_wrong_flags_are_one_sentence_and_status_2(run, tmp_path, arguments_given, said):
+    result = run("supv_main.py", *arguments_given, "--snapshot_pref", tmp_path / "run", status=2)
+    assert said in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_second_signal_ends_the_program_at_once(arguments, tmp_path):
+    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--n_epoch", 10_000))]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("epoch 1/"):
+                break
+        for _ in range(20):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        process.stderr.read()
+    assert process.returncode in (143, -signal.SIGTERM)
+
+
+def test_progress_is_a_bar_on_a_terminal(arguments, tmp_path):
+    terminal, program_side = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 200))
+    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--n_epoch", 1))]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=program_side) as process:
+        os.close(program_side)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's end reads as an error
+            while data := os.read(terminal, 4096):
+                shown += data
+    os.close(terminal)
+    assert process.returncode == 0
+    shown = shown.decode()
+    assert re.search(r"epoch 1/1 \d/6 \|.*\| ETA", shown)
+    assert "epoch 1/1 [2/6]" not in shown
+    assert "epoch 1/1 [2/6]" in (tmp_path / "train.log").read_text()

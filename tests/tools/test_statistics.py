@@ -1,0 +1,56 @@
+"""What an evaluation says of events and videos, against counting by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.evaluation import Evaluation
+from tools.report.statistics import correlation, statistics
+
+# Three events and background, 3; four videos of four segments.
+TRUTH = [[0, 0, 3, 3], [1, 1, 1, 1], [3, 3, 3, 3], [3, 0, 0, 3]]
+PREDICTED = [[0, 3, 3, 3], [1, 1, 2, 1], [3, 3, 3, 3], [1, 1, 1, 1]]
+
+
+@pytest.fixture
+def stats():
+    return statistics(Evaluation(torch.tensor(PREDICTED), torch.tensor(TRUTH), num_events=3))
+
+
+def test_confusion_counts_every_segment_once(stats):
+    expected = np.array([[1, 2, 0, 1], [0, 3, 1, 0], [0, 0, 0, 0], [0, 2, 0, 6]])
+    np.testing.assert_array_equal(stats.confusion, expected)
+    np.testing.assert_array_equal(stats.counts, [4, 4, 0, 8])
+    np.testing.assert_array_equal(stats.class_accuracy, [25, 75, np.nan, 75])
+    np.testing.assert_allclose(stats.class_precision, [100, 100 * 3 / 7, 0, 100 * 6 / 7])
+
+
+def test_videos_are_known_by_their_event_and_its_length(stats):
+    np.testing.assert_array_equal(stats.video_event, [0, 1, 3, 0])
+    np.testing.assert_array_equal(stats.videos, [2, 1, 0])
+    np.testing.assert_array_equal(stats.event_length, [2, 4, 0, 2])
+    np.testing.assert_array_equal(stats.video_accuracy, [75, 75, 100, 0])
+    assert stats.spotting_accuracy == 100 * 13 / 16
+
+
+def test_means_are_over_the_segments_and_the_videos_of_an_event(stats):
+    values = np.arange(16.0).reshape(4, 4)
+    np.testing.assert_array_equal(stats.event_mean(values), [(0 + 1 + 13 + 14) / 4, 5.5, np.nan])
+    np.testing.assert_array_equal(stats.video_mean(np.array([2.0, 5, 7, 4])), [3, 5, np.nan])
+
+
+def test_extremes_are_in_order_and_no_video_is_shown_twice(stats):
+    chosen = {name: places.tolist() for name, places in stats.extremes(1).items()}
+    assert chosen == {"worst": [3], "median": [0], "best": [2]}
+    alone = statistics(Evaluation(torch.tensor(PREDICTED[:1]), torch.tensor(TRUTH[:1]), num_events=3))
+    assert {name: places.tolist() for name, places in alone.extremes(3).items()} == {
+        "worst": [0],
+        "median": [],
+        "best": [],
+    }
+
+
+def test_correlation_leaves_out_what_is_not_there():
+    assert correlation(np.array([1, 2, np.nan, 3]), np.array([2.0, 4, -9, 6])) == pytest.approx(1)
+    assert correlation(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])) is None
+    assert correlation(np.array([1.0, np.nan, 3]), np.array([5.0, 6, 7])) is None

@@ -1,0 +1,231 @@
+"""Find the events in videos of any length with a trained network.
+
+Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. What a network says is worth something
+only where the features are made as those that it was trained on: give the same flags. For a network trained on the
+published AVE features, that is --preprocessing caffe with the weights of Keras's VGG-19.
+
+A video that cannot be used is named and left out; the exit status is then 1, or 2 where none can be used.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from configs import SETTING_NAMES
+from engine.device import choose_device
+from engine.distributed import Ranks
+from model import Prediction, TrainedMAGAN, load_magan
+from tools.extract_features import add_extractor_arguments, check_extractor_arguments
+from utils.command import run_command
+from utils.errors import InputError
+from utils.log import log_to_terminal
+from utils.packages import require_packages
+from utils.progress import Progress
+
+if TYPE_CHECKING:
+    from dataset.extraction.extractor import FeatureExtractor
+
+log = logging.getLogger(__name__)
+
+
+def parse_arguments() -> argparse.Namespace:
+    description, _, details = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.predict", description=description, epilog=details, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("videos", type=Path, nargs="+", metavar="VIDEO", help="video files with picture and sound")
+    add(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a run's best.pth.tar, of either setting, or a published checkpoint",
+    )
+    add(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="an Annotations.txt whose events name the classes of a published checkpoint, which has no names",
+    )
+    add("--json", action="store_true", help="print one JSON object instead of timelines")
+    add(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="draw frames, sound, event probability and events; with several videos, a folder for VIDEO.png",
+    )
+    add(
+        "--render",
+        type=Path,
+        metavar="MP4",
+        help="write the video with the events burnt in; with several videos, a folder for VIDEO.mp4",
+    )
+    add_extractor_arguments(parser)
+    return parser.parse_args()
+
+
+def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
+    """Where the picture and the rendered video of each video go.
+
+    Raises:
+        InputError: they cannot go there.
+    """
+    paths = {}
+    for flag, suffix in (("plot", ".png"), ("render", ".mp4")):
+        asked = getattr(args, flag)
+        if asked is None:
+            paths[flag] = [None] * len(args.videos)
+            continue
+        if asked.is_dir():
+            paths[flag] = [asked / f"{video.stem}{suffix}" for video in args.videos]
+        elif len(args.videos) > 1:
+            raise InputError(f"--{flag}: {asked} is no folder, expected one for {len(args.videos)} videos")
+        elif asked.suffix.lower() != suffix:
+            raise InputError(f"--{flag}: {asked}, expected a name that ends in {suffix}, or a folder")
+        else:
+            paths[flag] = [asked]
+        targets = [path.resolve() for path in paths[flag]]
+        if len(set(targets)) < len(targets):
+            raise InputError(f"--{flag}: two of the videos have one name, so one {suffix} would replace the other")
+        if taken := set(targets) & {video.resolve() for video in args.videos}:
+            raise InputError(f"--{flag}: {min(taken)} is one of the videos themselves")
+        if not targets[0].parent.is_dir():
+            raise InputError(f"--{flag}: {targets[0].parent} is no folder")
+    return paths
+
+
+def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN:
+    """The network of ``--checkpoint``, with the names of its events."""
+    from dataset.annotations import class_names, read_annotations
+
+    names = class_names(read_annotations(args.annotations)) if args.annotations else None
+    try:
+        return load_magan(args.checkpoint, device, names, args.segments)
+    except ValueError as error:
+        raise InputError(f"{args.checkpoint}: {error}") from error
+
+
+def predict(
+    model: TrainedMAGAN, extractor: "FeatureExtractor", video: Path, frames_per_second: int
+) -> tuple[Prediction, np.ndarray]:
+    """What happens in a video, and its sound (n,) at 16 kHz."""
+
+    def progress(seconds: Iterable, total: int) -> Iterable:
+        return Progress(f"{video.name}, seconds", print_freq=10).track(seconds, total)
+
+    from dataset.extraction.video import is_silent
+
+    visual, audio, sound = extractor.describe(video, frames_per_second, progress)
+    if is_silent(sound):
+        log.warning("warning: %s is silent: nothing can be heard in it", video.name)
+    try:
+        return model.predict(visual, audio), sound
+    except ValueError as error:
+        raise InputError(f"the features of {video} do not fit the network: {error}") from error
+
+
+def clock(seconds: int) -> str:
+    """A time as a player shows it."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def timeline(video: Path, prediction: Prediction) -> str:
+    """A prediction for people to read: a line per event, with its times and its probability."""
+    lines = [f"{video.name}, {clock(len(prediction.classes))}"]
+    width = max((len(event.name) for event in prediction.events), default=0)
+    for event in prediction.events:
+        span = f"{clock(event.start)} - {clock(event.end)}"
+        lines.append(f"  {span:15}  {event.name:{width}}  {event.probability:.2f}")
+    return "\n".join(lines if prediction.events else [*lines, "  no event"])
+
+
+def as_json(video: Path, prediction: Prediction) -> dict:
+    """A prediction in plain values."""
+    return {
+        "video": str(video),
+        "seconds": len(prediction.classes),
+        "events": [event._asdict() for event in prediction.events],
+        "event_probability": prediction.event_probability.tolist(),
+        "class_probability": prediction.class_probability.tolist(),
+    }
+
+
+def unusable(problems: Sequence[str]) -> InputError:
+    """What ends the command where no video can be used: the sentence on each."""
+    if len(problems) == 1:
+        return InputError(problems[0])
+    listing = "\n".join(f"  {problem}" for problem in problems)
+    return InputError(f"none of the {len(problems)} videos can be used:\n{listing}")
+
+
+def main() -> None:
+    args = parse_arguments()
+    log_to_terminal()
+    check_extractor_arguments(args)
+    require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
+    from dataset.extraction.extractor import FeatureExtractor  # what needs PyAV comes after the check that it is there
+    from dataset.extraction.video import VideoError
+
+    if not any(video.is_file() for video in args.videos):
+        raise unusable([f"{video}: is no file" for video in args.videos])
+    paths = output_paths(args)
+    device = choose_device(args.gpu, Ranks())
+    model = load_network(args, device)
+    extractor = FeatureExtractor(args.weights, args.preprocessing, device, args.batch_size)
+
+    described, problems = [], []
+    for video, plot, render in zip(args.videos, paths["plot"], paths["render"], strict=True):
+        try:
+            if not video.is_file():
+                raise VideoError("is no file")
+            prediction, sound = predict(model, extractor, video, args.frames_per_second)
+            if args.json:
+                described.append(as_json(video, prediction))
+            else:
+                print(timeline(video, prediction), flush=True)
+            if plot:
+                from tools.predict.event_plot import plot_events
+
+                plot_events(plot, video, sound, prediction, model)
+            if render:
+                from tools.predict.event_video import render_events
+
+                render_events(render, video, prediction)
+        except VideoError as error:
+            problems.append(f"{video}: {error}")
+            if len(problems) < len(args.videos):  # else it is said at the end alone
+                log.warning("warning: %s", problems[-1])
+    if len(problems) == len(args.videos):
+        raise unusable(problems)
+    if args.json:
+        network = model.network
+        print(
+            json.dumps(
+                {
+                    "checkpoint": str(args.checkpoint),
+                    "setting": SETTING_NAMES[network.setting],
+                    "scope": network.config.scope,
+                    "event_threshold": network.config.event_threshold,
+                    "class_names": model.class_names,
+                    "videos": described,
+                },
+                indent=2,
+            )
+        )
+    if problems:
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        log.warning("%d of %d videos cannot be used:\n%s", len(problems), len(args.videos), listing)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)

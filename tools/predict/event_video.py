@@ -1,0 +1,129 @@
+"""A video with its predicted events burnt in."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from heapq import merge
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+
+import av
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dataset.extraction.video import decoded_frames, open_video, start_time, upright
+from model import Prediction
+from utils.atomic import atomic_write
+from utils.errors import os_error_as_input_error
+
+EVENT, BACKGROUND = "#0072B2", "#1F2328"  # of the strip at the bottom
+STRIP = 0.09  # its height, of the picture's
+OPACITY = 0.85
+DPI = 100
+CLOCK = Fraction(1, 90000)  # s, the unit of the frames' time stamps
+SOUND_RATE = 48000  # Hz
+
+Packets = Iterator[tuple[float, list[av.Packet]]]  # with the second that they belong to
+
+
+def render_events(out: Path, video: Path, prediction: Prediction) -> None:
+    """Write an MP4 (H.264, AAC) of a video that says in each second which event was found there, if any.
+
+    Args:
+        out: the file to write.
+        video: the video file.
+        prediction: what a network says of the video.
+
+    Raises:
+        VideoError: the video cannot be decoded.
+        InputError: the file cannot be written.
+    """
+    with (
+        open_video(video, "video") as pictures,
+        open_video(video, "audio") as sounds,
+        os_error_as_input_error(out),
+        atomic_write(out) as temporary,
+        av.open(str(temporary), "w", format="mp4") as target,
+    ):
+        frames = decoded_frames(pictures)
+        first = next(frames)
+        height, width = _picture(first[2]).shape[:2]
+        rate = pictures.streams.best("video").average_rate or 25
+        picture_stream = target.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        picture_stream.width, picture_stream.height, picture_stream.pix_fmt = width, height, "yuv420p"
+        picture_stream.codec_context.time_base = CLOCK
+        sound_stream = target.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+
+        labels = Labels(prediction, height, width)
+        packets = (
+            _encoded_pictures(chain([first], frames), labels, picture_stream),
+            _encoded_sound(sounds, sound_stream),
+        )
+        for _, some in merge(*packets, key=itemgetter(0)):
+            target.mux(some)
+
+
+class Labels:
+    """What stands on the strip at the bottom of the picture, in each second."""
+
+    def __init__(self, prediction: Prediction, height: int, width: int) -> None:
+        self.shape = max(24, round(STRIP * height)), width
+        self.last = len(prediction.classes) - 1
+        self.events = {
+            second: (f"{event.name}  {event.probability:.2f}", EVENT)
+            for event in prediction.events
+            for second in range(event.start, event.end)
+        }
+        self.drawn: dict[tuple[str, str], np.ndarray] = {}
+
+    def burn_in(self, picture: np.ndarray, second: float) -> None:
+        """Draw the label of a time into a picture (height, width, 3), uint8."""
+        label = self.events.get(min(int(max(0, second)), self.last), ("background", BACKGROUND))
+        if label not in self.drawn:
+            self.drawn[label] = self._draw(*label)
+        place = picture[-self.shape[0] :]
+        place[:] = np.round((1 - OPACITY) * place + OPACITY * self.drawn[label][-len(place) :])
+
+    def _draw(self, text: str, color: str) -> np.ndarray:
+        height, width = self.shape
+        figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor=color)
+        canvas = FigureCanvasAgg(figure)
+        size = 0.5 * height * 72 / DPI
+        drawn = figure.text(0.3 * height / width, 0.5, text, color="white", va="center", fontsize=size)
+        room = width - 0.6 * height
+        drawn.set_fontsize(size * min(1, room / drawn.get_window_extent().width))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[:height, :width, :3]
+
+
+def _picture(frame: av.VideoFrame) -> np.ndarray:
+    """A frame as it is shown, less a row or a column that makes a side odd, which H.264 cannot take."""
+    picture = upright(frame.to_ndarray(format="rgb24"), frame)
+    height, width = picture.shape[:2]
+    return picture[: height // 2 * 2, : width // 2 * 2]
+
+
+def _encoded_pictures(
+    frames: Iterator[tuple[float, float, av.VideoFrame]], labels: Labels, stream: av.video.stream.VideoStream
+) -> Packets:
+    stamp = -1
+    for start, _, frame in frames:
+        picture = np.ascontiguousarray(_picture(frame))
+        labels.burn_in(picture, start)
+        labelled = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        stamp = max(stamp + 1, round(start / CLOCK))
+        labelled.pts, labelled.time_base = stamp, CLOCK
+        yield start, stream.encode(labelled)
+    yield float(stamp * CLOCK), stream.encode(None)
+
+
+def _encoded_sound(source: av.container.InputContainer, stream: av.audio.stream.AudioStream) -> Packets:
+    origin = start_time(source)
+    time = 0.0
+    for frame in source.decode(source.streams.best("audio")):
+        if frame.pts is not None:
+            time = float(frame.pts * frame.time_base) - origin
+            frame.pts = round(time / frame.time_base)
+        yield time, stream.encode(frame)
+    yield time, stream.encode(None)
