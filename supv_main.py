@@ -1,12 +1,15 @@
 """Fully supervised MAGAN: train it on labels per segment, or evaluate a checkpoint."""
 
-from configs import parse_options
-from engine.experiment import Experiment
-from model import SupervisedMAGAN
 from utils.command import run_command
+from utils.startup import imports_interruptible
 
 
 def main() -> None:
+    with imports_interruptible():
+        from configs import parse_options
+        from engine.experiment import Experiment
+        from model import SupervisedMAGAN
+
     options = parse_options(__doc__, default_config="configs/main.json", snapshot_pref="./Exps/Supv/run/")
     experiment = Experiment(options, SupervisedMAGAN, training_set=lambda folder: folder.split("train"))
     if options.evaluate:

@@ -1,13 +1,16 @@
 """Weakly-supervised MAGAN: train it on labels per video, or evaluate a checkpoint on labels per segment."""
 
-from configs import parse_options
-from dataset import AVEFolder
-from engine.experiment import Experiment
-from model import WeaklySupervisedMAGAN
 from utils.command import run_command
+from utils.startup import imports_interruptible
 
 
 def main() -> None:
+    with imports_interruptible():
+        from configs import parse_options
+        from dataset import AVEFolder
+        from engine.experiment import Experiment
+        from model import WeaklySupervisedMAGAN
+
     options = parse_options(__doc__, default_config="configs/weak.json", snapshot_pref="./Exps/WeaklySupv/run/")
     experiment = Experiment(options, WeaklySupervisedMAGAN, training_set=AVEFolder.weakly_labelled)
     if options.evaluate:

@@ -71,6 +71,11 @@ class AVEDataset(Dataset):
         return other
 
     @property
+    def num_segments(self) -> int:
+        """Segments of a video."""
+        return self.parts[0][0].shape[1]
+
+    @property
     def num_bytes(self) -> int:
         """Memory that all features take at once."""
         return sum(

@@ -3,6 +3,7 @@
 import io
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +16,16 @@ from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
 
+class Origin(NamedTuple):
+    """Properties of the training data that a checkpoint keeps for prediction."""
+
+    class_names: list[str]  # of the events
+    segments: int  # of a video, one second each
+
+
 def checkpoint_contents(
-    model: MAGAN, config: Config, class_names: list[str], scores: dict, training: dict | None = None
-) -> dict:
+    model: MAGAN, config: Config, origin: Origin, scores: dict[str, Any], training: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The contents of a checkpoint of ours, copied to CPU memory so that training can continue during the write."""
     contents = {
         "format": FORMAT,
@@ -26,7 +34,7 @@ def checkpoint_contents(
         "scope": config.model.scope,
         "precision": config.training.precision,
         "config": config.as_dict(),
-        "class_names": class_names,
+        **origin._asdict(),
         "scores": scores,
         "weights": model.state_dict(),
         **({"training": training} if training else {}),

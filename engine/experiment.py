@@ -211,11 +211,11 @@ class Experiment:
                 run.close()
 
     def _check_length(self, dataset: AVEDataset) -> None:
-        visual, _ = dataset.parts[0]
         least = self.config.model.top_segments
-        if visual.shape[1] < least:
+        if dataset.num_segments < least:
+            path = dataset.parts[0][0].path
             raise InputError(
-                f"{visual.path} has videos of {visual.shape[1]} segments, expected at least {least} (top_segments of "
+                f"{path} has videos of {dataset.num_segments} segments, expected at least {least} (top_segments of "
                 "the config)"
             )
 

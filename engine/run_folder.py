@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import os
 import platform
 import threading
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from utils.atomic import SUFFIX, atomic_write
 from utils.errors import InputError, os_error_as_input_error
@@ -20,8 +22,9 @@ from utils.signals import deferred_signals
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard")  # whose versions config.json records
+PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard", "filelock")  # whose versions config.json records
 BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -30,6 +33,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best, self.last, self.metrics, self.config = path / BEST, path / LAST, path / METRICS, path / CONFIG
+        self.lock = FileLock(path / LOCK, blocking=False)
         self.rows: list[dict] = []  # of metrics.csv
 
     def start(self, resolved: dict[str, Any], overwrite: bool) -> None:
@@ -40,7 +44,7 @@ class RunFolder:
             overwrite: whether to replace a run that the folder holds.
 
         Raises:
-            InputError: the folder cannot be written, or holds a run that must not be replaced.
+            InputError: the folder cannot be written, is in use, or holds a run that must not be replaced.
         """
         held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
         if held and not overwrite:
@@ -56,6 +60,8 @@ class RunFolder:
             )
         with os_error_as_input_error(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire_lock()
+        with os_error_as_input_error(self.path):
             self._remove_partial_files()
             if ours:
                 for events in self.path.glob("events.out.tfevents.*"):
@@ -73,8 +79,9 @@ class RunFolder:
             first_epoch: the epoch that runs next.
 
         Raises:
-            InputError: the folder cannot be written, or ``metrics.csv`` was changed.
+            InputError: the folder cannot be written, is in use, or its ``metrics.csv`` was changed.
         """
+        self._acquire_lock()
         with os_error_as_input_error(self.path):
             self._remove_partial_files()
             if self.metrics.exists():
@@ -111,6 +118,26 @@ class RunFolder:
         logging.getLogger().removeHandler(self.log_file)
         with suppress(OSError):
             self.log_file.close()
+        self.lock.release()
+
+    def _acquire_lock(self) -> None:
+        """Lock the folder until the run is closed or its process ends; the lock file names the process.
+
+        Raises:
+            InputError: another process holds the lock.
+        """
+        path = Path(self.lock.lock_file)
+        try:
+            self.lock.acquire()
+        except Timeout as error:
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            raise InputError(
+                f"{self.path} is in use by {holder}: wait until it ends, or name another folder with --snapshot_pref"
+            ) from error
+        except (NotImplementedError, OSError) as error:  # a network disk without locks
+            log.warning("warning: %s cannot be locked (%s): start no second run in it", self.path, error)
+            return
+        path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
 
     def _write_config(self, resolved: dict[str, Any]) -> None:
         versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}

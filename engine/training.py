@@ -14,7 +14,7 @@ from torch import Tensor
 
 from configs import Config
 from dataset import AVEDataset, Batch
-from engine.checkpoint import BackgroundWriter, checkpoint_contents
+from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.distributed import Ranks
 from engine.evaluation import evaluate, result_line
 from engine.feeds import Feed
@@ -25,7 +25,7 @@ from model.magan import MAGAN
 from utils.arithmetic import allow_tf32, autocast, to_device
 from utils.errors import InputError
 from utils.progress import Progress
-from utils.signals import STOP_SIGNALS
+from utils.startup import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ class Trainer:
         compiled: bool,
     ) -> None:
         self.model, self.config, self.feeds, self.run = model, config, feeds, run
-        self.class_names, self.device, self.save_seconds, self.ranks = class_names, device, save_seconds, ranks
+        self.device, self.save_seconds, self.ranks = device, save_seconds, ranks
+        self.origin = Origin(class_names, segments=feeds.train.dataset.num_segments)
         self.network = self.compiled_network = ranks.wrap(model, device)
         if compiled and device.type == "cpu":
             log.info("--compile: disabled, on a CPU it makes a step slower")
@@ -113,7 +114,7 @@ class Trainer:
             Interrupted: a signal arrived, and the state is saved.
             InputError: the loss or a gradient is not finite, or features cannot be read.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        before = {number: signal.signal(number, self._on_signal) for number in stop_signals()}
         try:
             while self.state.epoch <= self.config.training.n_epoch:
                 self.train_epoch()
@@ -185,6 +186,7 @@ class Trainer:
             for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
                 if accuracies[score] > getattr(best, score):
                     vars(best).update(accuracies, epoch=state.epoch)
+        videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
             self.run.record(
                 {
@@ -194,7 +196,7 @@ class Trainer:
                     **accuracies,
                     "lr": self.schedule.get_last_lr()[0],
                     "seconds": round(state.seconds, 3),
-                    "videos_per_s": round(self._videos_per_second(), 2),
+                    "videos_per_s": round(videos_per_second, 2),
                 }
             )
         if self.best.epoch == state.epoch:
@@ -257,7 +259,7 @@ class Trainer:
         }
         if self.run:
             scores = {"epoch": self.state.epoch - 1}  # the last finished one
-            contents = checkpoint_contents(self.model, self.config, self.class_names, scores, training)
+            contents = checkpoint_contents(self.model, self.config, self.origin, scores, training)
             self.writer.save(self.run.last, contents)
         self.can_resume, self.saved_at = True, time.monotonic()
 
@@ -266,7 +268,7 @@ class Trainer:
             self.save_last()
         if self.run:
             scores = {"epoch": self.state.epoch, **accuracies}
-            self.writer.save(self.run.best, checkpoint_contents(self.model, self.config, self.class_names, scores))
+            self.writer.save(self.run.best, checkpoint_contents(self.model, self.config, self.origin, scores))
 
     def save_or_stop(self) -> None:
         """Save if it is time to, and stop if a signal arrived; all ranks do so if one of them has a reason.

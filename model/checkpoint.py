@@ -18,7 +18,7 @@ from torch import Tensor
 
 from configs import SETTING_NAMES, Config, parse_config
 from model.magan import MAGAN
-from model.published import from_published, is_published, published_setting
+from model.published import from_published, published_setting, published_weights
 from utils.errors import InputError
 
 FORMAT, VERSION = "magan", 1
@@ -28,6 +28,12 @@ _COMMENT_SIZE = len(_COMMENT) + 64
 _TRAILER_SIZE = 2 + _COMMENT_SIZE
 # The first bytes of a file written by torch.save: an archive, or a pickle in versions before 1.6.
 _ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80\x02"
+# For the two names in the authors' commands, which a fresh clone does not have.
+_ADVICE = {
+    "Supervised_model.pth.tar": ". The authors' checkpoint is downloaded by python -m tools.download --checkpoint",
+    "WeaklySupervised_model.pth.tar": ". The authors published no weakly-supervised checkpoint: name the best.pth.tar "
+    "of a run of yours",
+}
 _CONTENTS = {
     "version": int,
     "setting": str,
@@ -53,6 +59,7 @@ class Checkpoint:
     class_names: list[str] | None = None
     scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
     training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best epoch so far, random states
+    segments: int | None = None  # of a training video; None also in files of release 1.0
 
     @property
     def published(self) -> bool:
@@ -101,9 +108,9 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         reason = str(error).split("\n")[0][:200] or type(error).__name__
         raise InputError(f"{path}: is damaged or not a checkpoint: {reason}") from error
 
-    if is_published(contents):
-        _check_weights(path, contents)
-        checkpoint = Checkpoint(path, published_setting(contents), contents)
+    if published := published_weights(contents):
+        _check_weights(path, published)
+        checkpoint = Checkpoint(path, published_setting(published), published)
     elif isinstance(contents, dict) and contents.get("format") == FORMAT:
         if not ours:
             raise InputError(f"{path}: is damaged, its checksum is missing: copy it again")
@@ -127,8 +134,12 @@ def _read(path: Path) -> bytes:
             if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read
                 raise InputError(f"{path}: is damaged or not a checkpoint: it does not begin like one")
             return begin + file.read()
-    except (OSError, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is too large'}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: does not exist{_ADVICE.get(path.name, '')}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: cannot be read: it is too large for the memory") from error
 
 
 def _check_archive(data: bytes) -> None:
@@ -157,7 +168,11 @@ def _read_ours(path: Path, contents: dict) -> Checkpoint:
             f"{path}: its setting is {contents['setting'][:80]!r}, expected one of {', '.join(SETTING_NAMES)}"
         )
     config = parse_config(contents["config"], f"{path}, its config")
-    return Checkpoint(path, contents["setting"], weights, config, names, contents["scores"], contents["training"])
+    segments = contents.get("segments")
+    if not isinstance(segments, (int, type(None))) or (segments is not None and segments < 1):
+        raise InputError(f"{path}: was not written by this program: its segments is not a number of seconds")
+    scores, training = contents["scores"], contents["training"]
+    return Checkpoint(path, contents["setting"], weights, config, names, scores, training, segments)
 
 
 def _check_weights(path: Path, weights: dict) -> None:

@@ -19,6 +19,7 @@ from utils.arithmetic import allow_tf32, parameter_dtype
 log = logging.getLogger(__name__)
 
 Features = np.ndarray | Tensor
+AVE_SEGMENTS = 10  # seconds of a video of AVE
 
 
 class Event(NamedTuple):
@@ -173,7 +174,7 @@ def load_magan(
     checkpoint: str | PathLike,
     device: str | torch.device = "cpu",
     class_names: Sequence[str] | None = None,
-    segments: int = 10,
+    segments: int | None = None,
 ) -> TrainedMAGAN:
     """Load a checkpoint of either setting, ours or the authors', for prediction.
 
@@ -185,7 +186,7 @@ def load_magan(
         checkpoint: the file, such as a run's ``best.pth.tar``.
         device: where the arithmetic runs.
         class_names: of the events; by default those in the checkpoint, or numbered names for a published one.
-        segments: length in seconds of the videos that it was trained on.
+        segments: length in seconds of the videos that it was trained on; by default as in the checkpoint, or 10.
 
     Raises:
         InputError: the checkpoint is missing, damaged or does not fit its config.
@@ -202,6 +203,7 @@ def load_magan(
             config.model.scope,
         )
         config = config.with_values({"scope": "video"}, "scope of prediction")
+    segments = segments or loaded.segments or AVE_SEGMENTS
     if segments < config.model.top_segments:
         raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
     names = class_names or loaded.class_names or [f"event {k}" for k in range(config.model.num_events)]

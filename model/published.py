@@ -1,7 +1,7 @@
 """The authors' checkpoint files: how their parameters map onto ours.
 
-A published file is an ordered dict of tensors, float64, whose keys begin with ``module.``. Part of its entries belong
-to layers that no forward pass uses, or that never receive a gradient; we have no such layers, so they are left aside.
+A published file is an ordered dict of tensors, float64, whose keys begin with ``module.``. Some of its entries belong
+to layers that no forward pass uses, or that never receive a gradient; our network has no such layers and ignores them.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,10 @@ from torch import Tensor
 from model.magan import MAGAN
 
 PREFIX = "module."
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+_OWN_LAYER = "visual_spatial_channel_att."  # which only their network has
 
-# Their entries that no output depends on: templates of layers that were deep-copied, a decoder self-attention,
+# Their entries that affect no output: templates of layers that were deep-copied, a decoder self-attention,
 # v_fc, two norms, and the spatial attention of the visual-to-audio branch, whose softmax runs over a single position.
 UNUSED = (
     "v_fc.",
@@ -34,7 +36,7 @@ UNUSED = (
 
 
 def _transformer_block(ours: str, theirs: str, attention: str, feed_forward: str, their_attention: str) -> dict:
-    """One attention and one feed-forward block, as they stand in an encoder layer and in a decoder."""
+    """One attention and one feed-forward block, as in an encoder layer and in a decoder."""
     return {
         f"{ours}.{attention}.attention": (f"{theirs}.{their_attention}",),
         f"{ours}.{attention}.norm": (f"{theirs}.norm1",),
@@ -59,7 +61,7 @@ def _temporal(modality: str) -> dict:
     }
 
 
-# Our layer: theirs. Where ours computes several of theirs as one product, their rows follow each other in this order.
+# Our layer: theirs. If one of ours computes several of theirs as one product, their rows are stacked in this order.
 LAYERS = {
     "refine_visual.norm": ("self_att_visual_norm",),
     "refine_visual.attention": ("visual_self_attention",),
@@ -108,23 +110,31 @@ LAYERS = {
 
 
 class Part(NamedTuple):
-    """Where one of their entries stands in ours."""
+    """The part of our state dict that corresponds to one of their entries."""
 
     key: str  # of our state dict
     rows: slice  # of our tensor
 
 
-def is_published(contents: object) -> bool:
-    """Whether a loaded file is the authors': tensors only, under their prefix and with a layer of theirs."""
-    return (
-        isinstance(contents, Mapping)
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items())
-        and any(key.startswith(f"{PREFIX}visual_spatial_channel_att.") for key in contents)
-    )
+def published_weights(contents: object) -> dict[str, Tensor] | None:
+    """The weights of the authors in a loaded file, under their full names; None if it holds none.
+
+    The names may lack the prefix ``module.``, and the weights may be an entry of a larger dict (``WRAPPERS``), as users
+    keep them beside an epoch or a score. Nothing else in that dict is read.
+    """
+    if not isinstance(contents, Mapping):
+        return None
+    for found in (contents, *(contents.get(name) for name in WRAPPERS)):
+        if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+            continue
+        weights = {PREFIX + str(name).removeprefix(PREFIX): value for name, value in found.items()}
+        if len(weights) == len(found) and any(name.startswith(f"{PREFIX}{_OWN_LAYER}") for name in weights):
+            return weights
+    return None
 
 
 def published_setting(contents: Mapping[str, Tensor]) -> str:
-    """The setting a published file was made in: only the weakly-supervised one scores background as a 29th class."""
+    """The setting of a published file: only the weakly-supervised one scores background as a 29th class."""
     classifier = contents.get(f"{PREFIX}localize_module.event_classifier.weight")
     if classifier is not None and classifier.ndim == 2:
         return "weakly" if len(classifier) == 29 else "supervised"
@@ -132,7 +142,7 @@ def published_setting(contents: Mapping[str, Tensor]) -> str:
 
 
 def published_parts(model: MAGAN) -> dict[str, Part]:
-    """For each of their entries that an output depends on, without prefix, the part of our parameters it maps to."""
+    """The part of our parameters for each of their entries that affects an output, by its name without prefix."""
     parts = {}
     for key, tensor in model.state_dict().items():
         layer, name = key.rsplit(".", 1)
@@ -151,7 +161,7 @@ def from_published(contents: Mapping[str, Tensor], model: MAGAN) -> dict[str, Te
     """Our state dict for ``model`` from the contents of a published file.
 
     Raises:
-        ValueError: entries are missing, misshapen or unknown; the message lists all of them.
+        ValueError: entries are missing, unknown or of the wrong shape; the message lists them all.
     """
     state = {key: torch.empty(tensor.shape, dtype=torch.float64) for key, tensor in model.state_dict().items()}
     problems = []

@@ -1,19 +1,23 @@
-"""How a command ends: one sentence and exit 2 on bad input, 130 or 143 on a signal."""
+"""How a command ends: one sentence and exit 2 on bad input, 130, 143 or 129 on SIGINT, SIGTERM or SIGHUP."""
 
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 from utils.errors import InputError
+from utils.startup import open_closed_streams, stop_signals
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main`` and exit with the status of its outcome."""
 
-    def terminate(number: int, frame: object) -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, terminate)
+    open_closed_streams()
+    for number in stop_signals():
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else terminate)
     try:
         main()
     except InputError as error:

@@ -4,17 +4,17 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from utils.startup import stop_signals
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], None]]:
-    """Defer SIGINT and SIGTERM until the end; yields a function that delivers the one that has arrived at once.
+    """Defer stop signals until the end; yields a function that delivers a signal that has arrived at once.
 
     A C library that calls back into Python, such as HDF5, can swallow an exception that a signal handler raises there.
     """
     arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in stop_signals()}
 
     def deliver() -> None:
         if arrived:

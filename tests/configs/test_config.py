@@ -212,7 +212,7 @@ def test_pipe_and_device_are_refused_before_they_are_read(path):
     for wrong in (path, Path("/dev/null")):
         with pytest.raises(InputError) as error:
             load_config(wrong)
-        assert str(error.value) == f"{wrong}: cannot be read as JSON: it is no regular file"
+        assert str(error.value) == f"{wrong}: cannot be read as JSON: not a regular file"
 
 
 # Flags

@@ -63,7 +63,7 @@ def test_checkpoint_is_an_ordinary_torch_file(best):
 
 
 def test_newer_format_is_named(best, tmp_path, monkeypatch):
-    from engine import checkpoint
+    from model import checkpoint
 
     monkeypatch.setattr(checkpoint, "VERSION", 0)  # an older program
     with pytest.raises(InputError, match="has format version 1, this program reads version 0"):

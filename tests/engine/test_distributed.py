@@ -91,7 +91,7 @@ def test_scope_batch_is_refused_with_the_reason(data_root, tmp_path):
 
 
 @pytest.mark.slow
-def test_stopped_processes_save_one_state_and_go_on_exactly(exact_config, data_root, tmp_path):
+def test_stopped_processes_save_one_state_and_resume_exactly(exact_config, data_root, tmp_path):
     arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", exact_config("supervised", n_epoch=3))
     whole = torchrun("supv_main.py", *arguments, "--snapshot_pref", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr

@@ -38,7 +38,7 @@ def test_published_file_can_be_scored_otherwise_with_a_warning(run, published, s
         *("--scope", "video"),
     )
     assert accuracy_of(result) == seeded.expected(setting, "video")["accuracy"]
-    assert "warning: --scope video is not how it was made (batch)" in result.stderr
+    assert "warning: --scope video is not as published (batch)" in result.stderr
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

@@ -1,4 +1,4 @@
-"""What a run may be continued with, and what a network needs."""
+"""Flags and configs that a run may resume with, and the memory that a network needs."""
 
 import json
 import sys
@@ -37,13 +37,13 @@ LAST = Checkpoint(Path("Exps/run/last.pth.tar"), "supervised", {}, Config(), [],
 
 
 @pytest.fixture
-def continued(monkeypatch):
-    """The config of a run of ``main.json`` that is continued with a command line."""
+def resumed(monkeypatch):
+    """The config of a run of ``main.json`` that is resumed with a command line."""
 
     def resolve(*flags):
         monkeypatch.setattr(sys, "argv", ["supv_main.py", *map(str, flags)])
         options = parse_options("Train.", "configs/main.json", "./Exps/Supv/run/")
-        return resolve_config(options, LAST, continues=True)
+        return resolve_config(options, LAST, resumes=True)
 
     return resolve
 
@@ -61,31 +61,31 @@ def test_every_hyperparameter_is_tried():
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_run_is_continued_with_another_flag_only_if_no_figure_depends_on_it(continued, name):
+def test_run_is_resumed_with_another_flag_only_if_no_figure_depends_on_it(resumed, name):
     section = "model" if name in MAIN["model"] else "training"
     flag = (f"--{name}", OTHER[section][name])
     if name in CHANGEABLE:
-        assert continued(*flag).as_dict()[section][name] == OTHER[section][name]
+        assert resumed(*flag).as_dict()[section][name] == OTHER[section][name]
         return
-    said = refusal(continued, *flag)
+    said = refusal(resumed, *flag)
     assert f"{LAST.path} was trained with {name} {MAIN[section][name]}, not {OTHER[section][name]}" in said
     assert "only n_epoch, num_workers, print_freq may change" in said
 
 
 @pytest.mark.parametrize(("section", "name"), HYPERPARAMETERS)
-def test_so_it_is_with_another_config_file(continued, tmp_path, section, name):
+def test_so_it_is_with_another_config_file(resumed, tmp_path, section, name):
     path = tmp_path / "other.json"
     path.write_text(json.dumps({**MAIN, section: {**MAIN[section], name: OTHER[section][name]}}))
     if name in CHANGEABLE:
-        assert continued("--config", path).as_dict()[section][name] == OTHER[section][name]
+        assert resumed("--config", path).as_dict()[section][name] == OTHER[section][name]
     else:
-        assert f"was trained with {name} {MAIN[section][name]}, not" in refusal(continued, "--config", path)
+        assert f"was trained with {name} {MAIN[section][name]}, not" in refusal(resumed, "--config", path)
 
 
-def test_run_is_continued_with_its_own_values(continued):
-    assert continued() == Config()
+def test_run_is_resumed_with_its_own_values(resumed):
+    assert resumed() == Config()
     same = [part for name in FLAGS for part in (f"--{name}", {**MAIN["model"], **MAIN["training"]}[name])]
-    assert continued(*same) == Config()
+    assert resumed(*same) == Config()
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_shares_of_all_ranks_make_up_each_batch():
 
 
 def test_auto_takes_memory_where_there_is_room_and_the_files_where_not(dataset, caplog, monkeypatch):
-    with caplog.at_level(logging.INFO, logger="dataset.feeds"):
+    with caplog.at_level(logging.INFO, logger="engine.feeds"):
         assert choose_feed("auto", [dataset], CPU) == "ram"
         assert f"they take {dataset.num_bytes / 1e9:.2f} GB" in caplog.messages[-1]
 

@@ -1,4 +1,4 @@
-"""Runs that are killed, run out of disk, or are continued with the wrong flags: nothing saved is lost or changed."""
+"""Runs that are killed, run out of disk, or are resumed with the wrong flags: nothing saved is lost or changed."""
 
 import json
 import os
@@ -202,7 +202,7 @@ def test_full_disk_ends_a_new_run_in_one_sentence_and_leaves_no_part_of_a_file(a
 
 @pytest.mark.slow
 def test_full_disk_harms_nothing_that_was_saved(run, arguments, trained, tmp_path):
-    """Whatever the disk has no room for: the figures, what the run is continued with, or the checkpoint."""
+    """Whatever the disk has no room for: the figures, what the run is resumed with, or the checkpoint."""
     folder = tmp_path / "run"
     run("supv_main.py", *arguments("supervised", folder, "--n_epoch", 1))
     saved = files(folder)
@@ -210,10 +210,10 @@ def test_full_disk_harms_nothing_that_was_saved(run, arguments, trained, tmp_pat
     figures = len(saved["metrics.csv"])
     for size, name in ((figures - 50, "metrics.csv"), (figures + 50, "config.json"), (5000, "last.pth.tar")):
         if name == "last.pth.tar":
-            kept.remove("config.json")  # which then says what the run was continued with
+            kept.remove("config.json")  # which then says what the run was resumed with
         command = arguments("supervised", folder, "--n_epoch", 3, "--resume", "auto", *SAVE_ALWAYS)
         result = with_file_size_limit(size, "supv_main.py", *command)
-        assert_one_sentence(result, f"{folder / name}", "cannot be written", "What it held is unharmed")
+        assert_one_sentence(result, f"{folder / name}", "cannot be written", "Its previous contents are unharmed")
         left = files(folder)
         assert {name: left[name] for name in kept} == {name: saved[name] for name in kept}
         assert not [name for name in left if name.endswith(".partial")]
@@ -258,7 +258,7 @@ def test_folder_that_is_removed_while_the_run_goes_on_is_one_sentence(arguments,
 
 
 @pytest.mark.slow
-def test_run_goes_on_when_nobody_reads_what_it_says(arguments, trained, tmp_path):
+def test_run_goes_on_when_nobody_reads_its_output(arguments, trained, tmp_path):
     """``supv_main.py 2>&1 | head -1``, or a terminal that was closed."""
     command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
@@ -411,10 +411,10 @@ def refused(run, folder, said, *command):
 def test_auto_does_not_replace_a_checkpoint_that_holds_weights_alone(run, arguments, trained, tmp_path):
     (tmp_path / "last.pth.tar").write_bytes((trained("supervised") / "best.pth.tar").read_bytes())
     command = arguments("supervised", tmp_path, "--resume", "auto")
-    refused(run, tmp_path, "holds weights alone, no run to continue", *command)
+    refused(run, tmp_path, "holds weights alone, no run to resume", *command)
 
 
-def test_auto_does_not_replace_the_best_epoch_of_a_run_that_cannot_be_continued(run, arguments, trained, tmp_path):
+def test_auto_does_not_replace_the_best_epoch_of_a_run_that_cannot_be_resumed(run, arguments, trained, tmp_path):
     for name, contents in files(trained("supervised")).items():
         if name != "last.pth.tar":
             (tmp_path / name).write_bytes(contents)
@@ -422,7 +422,7 @@ def test_auto_does_not_replace_the_best_epoch_of_a_run_that_cannot_be_continued(
     refused(run, tmp_path, "already holds a run (best.pth.tar, metrics.csv): name another folder", *command)
 
 
-def test_files_of_somebody_else_are_left_alone(run, arguments, tmp_path):
+def test_files_of_another_program_are_left_alone(run, arguments, tmp_path):
     foreign = {"thesis.docx.partial": "half", "events.out.tfevents.1.other": "curves", "notes.txt": "notes"}
     for name, contents in foreign.items():
         (tmp_path / name).write_text(contents)
@@ -431,9 +431,9 @@ def test_files_of_somebody_else_are_left_alone(run, arguments, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "train.log"])
-def test_log_or_config_of_somebody_else_is_not_replaced(run, arguments, tmp_path, name):
+def test_log_or_config_of_another_program_is_not_replaced(run, arguments, tmp_path, name):
     (tmp_path / name).write_text('{"name": "another program"}')
-    refused(run, tmp_path, f"holds {name} of something else", *arguments("supervised", tmp_path, "--resume", "auto"))
+    refused(run, tmp_path, f"holds {name} of another program", *arguments("supervised", tmp_path, "--resume", "auto"))
 
 
 def test_what_waits_behind_a_checkpoint_that_could_not_be_written_is_not_written(tmp_path):
@@ -452,18 +452,18 @@ def test_what_waits_behind_a_checkpoint_that_could_not_be_written_is_not_written
     assert not (tmp_path / "last.pth.tar").exists()
 
 
-def test_run_is_continued_in_its_own_folder_alone(run, data_root, trained, tmp_path):
+def test_run_is_resumed_in_its_own_folder_alone(run, data_root, trained, tmp_path):
     """A copy of its last checkpoint somewhere else does not take over what lies there."""
     copy = trained("supervised") / "last.pth.tar"
     for name in ("last.pth.tar", "epoch3.pth.tar"):
         (tmp_path / name).write_bytes(copy.read_bytes())
         flags = ("--gpu", "cpu", "--resume", tmp_path / name, "--n_epoch", 4, "--data_root", data_root)
-        refused(run, tmp_path, "is of a run, to be continued in its own folder", *flags)
+        refused(run, tmp_path, "belongs to a run, which is resumed in its own folder", *flags)
     (tmp_path / "config.json").write_text("{}")  # a run's folder, but not under this name
     refused(run, tmp_path, "in its own folder as last.pth.tar", *flags)
 
 
-def test_run_is_continued_on_its_own_data_alone(run, arguments, trained, tmp_path):
+def test_run_is_resumed_on_its_own_data_alone(run, arguments, trained, tmp_path):
     other = tmp_path / "other"
     run("tools.make_data", "--out", other, "--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 2)
     folder = trained("supervised")
@@ -471,13 +471,13 @@ def test_run_is_continued_on_its_own_data_alone(run, arguments, trained, tmp_pat
     refused(run, folder, f"{other} does not hold the data", *flags, "--data_root", other)
 
 
-def test_run_is_continued_with_its_own_arithmetic_alone(run, data_root, trained):
+def test_run_is_resumed_with_its_own_arithmetic_alone(run, data_root, trained):
     folder = trained("supervised")
     flags = ("--gpu", "cpu", "--resume", folder / "last.pth.tar", "--n_epoch", 4, "--data_root", data_root)
     refused(run, folder, "was trained without --compile", *flags, "--compile")
 
 
-def test_run_is_continued_by_as_many_processes_alone(run, data_root, trained, tmp_path):
+def test_run_is_resumed_by_as_many_processes_alone(run, data_root, trained, tmp_path):
     contents = torch.load(trained("supervised") / "last.pth.tar", weights_only=True)
     contents["training"]["processes"] = 2
     save_checkpoint(tmp_path / "last.pth.tar", contents)
@@ -500,9 +500,9 @@ def test_run_is_continued_by_as_many_processes_alone(run, data_root, trained, tm
     ],
     ids=["column", "number", "row missing", "half", "zero byte", "quote", "empty", "no row"],
 )
-def test_figures_that_were_changed_by_somebody_else_are_refused(trained, tmp_path, damage):
+def test_figures_that_were_changed_by_another_program_are_refused(trained, tmp_path, damage):
     text = damage((trained("supervised") / "metrics.csv").read_text())
     (tmp_path / "metrics.csv").write_text(text)
-    with pytest.raises(InputError, match=r"metrics\.csv: is damaged or was changed: .*move it away to go on without"):
+    with pytest.raises(InputError, match=r"metrics\.csv: is damaged or was changed: .*move it away to resume without"):
         RunFolder(tmp_path).go_on({}, first_epoch=4)
     assert (tmp_path / "metrics.csv").read_text() == text

@@ -1,4 +1,4 @@
-"""Training through the entry scripts: what a run leaves behind, that it can go on, and that it can be repeated."""
+"""Training through the entry scripts: the files a run leaves, resuming it and repeating it."""
 
 import contextlib
 import csv
@@ -110,7 +110,7 @@ def test_same_seed_gives_the_same_figures_and_weights(run, arguments, trained, t
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
-def test_run_continued_after_an_epoch_ends_as_one_that_never_stopped(run, arguments, trained, tmp_path, setting):
+def test_run_resumed_after_an_epoch_ends_as_one_that_never_stopped(run, arguments, trained, tmp_path, setting):
     run(SCRIPTS[setting], *arguments(setting, tmp_path, "--n_epoch", 1))
     run(
         SCRIPTS[setting],
@@ -124,7 +124,7 @@ def test_run_continued_after_an_epoch_ends_as_one_that_never_stopped(run, argume
 
 
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_run_stopped_by_a_signal_in_an_epoch_goes_on_exactly(run, arguments, trained, tmp_path, signal_number, status):
+def test_run_stopped_by_a_signal_in_an_epoch_resumes_exactly(run, arguments, trained, tmp_path, signal_number, status):
     command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--print_freq", 1))]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
         said = ""
@@ -135,7 +135,7 @@ def test_run_stopped_by_a_signal_in_an_epoch_goes_on_exactly(run, arguments, tra
                 break
         said += process.stderr.read()
     assert process.returncode == status, said
-    assert f"continue with --resume {tmp_path / 'last.pth.tar'}" in said
+    assert f"resume with --resume {tmp_path / 'last.pth.tar'}" in said
     state = torch.load(tmp_path / "last.pth.tar", weights_only=True)["training"]["state"]
     assert state["epoch"] == 2
     assert 0 < state["iteration"] < 6
@@ -146,7 +146,7 @@ def test_run_stopped_by_a_signal_in_an_epoch_goes_on_exactly(run, arguments, tra
     assert_same_run(tmp_path, trained("supervised"))
 
 
-def test_run_is_continued_only_as_it_began(run, trained, data_root):
+def test_run_is_resumed_only_as_it_began(run, trained, data_root):
     last = trained("supervised") / "last.pth.tar"
     before = last.read_bytes()
     result = run("supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--resume", last, "--lr", 0.5, status=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model import MODELS
-from model.published import from_published, is_published, published_parts, published_setting
+from model.published import from_published, published_parts, published_setting, published_weights
 from tests.model.conftest import published_checkpoint
 from tests.reference import seeded
 
@@ -16,12 +16,12 @@ def setting(request):
 
 def test_published_files_are_recognised_by_their_keys(setting, config):
     contents = published_checkpoint(setting)
-    assert is_published(contents)
+    assert published_weights(contents) == contents
     assert published_setting(contents) == setting
-    assert not is_published(MODELS[setting](config(setting)).state_dict())
-    assert not is_published({"weights": contents})
-    assert not is_published([1, 2])
-    assert not is_published({**contents, "module.visual_spatial_channel_att.beta": "0.5"})
+    assert not published_weights(MODELS[setting](config(setting)).state_dict())
+    assert not published_weights({"weights": contents})
+    assert not published_weights([1, 2])
+    assert not published_weights({**contents, "module.visual_spatial_channel_att.beta": "0.5"})
 
 
 def test_every_number_of_ours_comes_from_exactly_one_of_theirs(setting, config):

@@ -45,4 +45,4 @@ def test_failure_says_that_what_was_there_is_unharmed_where_something_was(tmp_pa
     with pytest.raises(InputError) as error:
         fail()
     sentence = f"{path}: cannot be written: No space left on device"
-    assert str(error.value) == sentence + (". What it held is unharmed" if existed else "")
+    assert str(error.value) == sentence + (". Its previous contents are unharmed" if existed else "")
