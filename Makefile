@@ -2,18 +2,25 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test lint
+.PHONY: demo test quick lint
 
 demo: .venv/installed
 	$(BIN)/python -m tools.demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest $(WORKERS)
+
+# Parity, scope, configs and small runs: about a minute.
+quick: .venv/installed-dev
+	$(BIN)/python -m pytest $(WORKERS) tests/model/test_parity.py tests/model/test_scope.py tests/configs \
+		tests/engine/test_compatibility.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 .venv/installed: requirements.txt requirements-tools.txt
 	$(PYTHON) -m venv .venv

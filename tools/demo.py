@@ -1,4 +1,4 @@
-"""The whole program on synthetic data: make data, train and evaluate both settings, show accuracies and reports."""
+"""Demonstrate the project on synthetic data: make data, train and evaluate both settings, and write a report of each."""
 
 import argparse
 import re
@@ -15,26 +15,30 @@ from utils.command import run_command
 from utils.errors import InputError
 from utils.packages import require_packages
 
-# Chosen by measuring: small enough for a few minutes on two cores, easy enough to be learned in them. The
-# weakly-supervised setting learns in steps rather than in epochs, so its batches are smaller.
-VIDEOS, SIGNAL = 280, 2
+# Sized so that both settings learn the data within a few minutes on two cores. The weakly-supervised setting needs more
+# updates, hence smaller batches.
+DATA_FLAGS = ("--videos", 280, "--signal", 2)
 SETTINGS = {
-    "supervised": ("supv_main.py", ["--n_epoch", 4, "--b", 8, "--lr", 3e-4]),
-    "weakly": ("weakly_main.py", ["--n_epoch", 5, "--b", 4, "--lr", 1e-4]),
+    "supervised": ("supv_main.py", ("--n_epoch", 4, "--b", 8, "--lr", 3e-4)),
+    "weakly": ("weakly_main.py", ("--n_epoch", 5, "--b", 4, "--lr", 1e-4)),
 }
 
 
-def run(*command: object, capture: bool = False) -> str:
-    """Run a command of the project; returns what it prints on standard output where that is captured."""
+def run(*command: object, capture: bool = False) -> str | None:
+    """Run a command of the project; with ``capture``, return its standard output.
+
+    Raises:
+        InputError: the command failed.
+    """
     command = [str(part) for part in command]
-    print("$ python", " ".join(command), file=sys.stderr)
+    print("$ python", *command, file=sys.stderr)
     result = subprocess.run(
         [sys.executable, *command], stdout=subprocess.PIPE if capture else None, text=True, cwd=ROOT
     )
-    if result.returncode in (130, 143):
+    if result.returncode in (130, 143):  # a signal, which the command has reported
         raise SystemExit(result.returncode)
     if result.returncode:
-        raise InputError(f"the demo stops here: python {' '.join(command)} exited with {result.returncode}")
+        raise InputError(f"python {' '.join(command)} exited with {result.returncode}")
     return result.stdout
 
 
@@ -43,27 +47,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="synthetic data (default: data/demo)")
     parser.add_argument("--runs", type=Path, default=Path("Exps/demo"), help="folder of both runs (default: Exps/demo)")
     args = parser.parse_args()
-    require_packages("matplotlib")  # of the reports, said before minutes of training
+    require_packages("matplotlib")  # for the reports; checked before minutes of training
 
     if not (ROOT / args.data / "truth.h5").exists():
-        run("-m", "tools.make_data", "--out", args.data, "--videos", VIDEOS, "--signal", SIGNAL)
+        run("-m", "tools.make_data", "--out", args.data, *DATA_FLAGS)
     accuracies, reports = {}, {}
     for setting, (script, flags) in SETTINGS.items():
         folder = args.runs / setting
         common = ("--gpu", 0, "--data_root", args.data)
         run(script, *common, *flags, "--select", "val", "--snapshot_pref", folder, "--overwrite")
-        said = run(script, *common, "--evaluate", "--resume", folder / BEST, capture=True)
-        accuracies[setting] = float(re.search(r"\(acc\): ([\d.]+)%", said)[1])
+        output = run(script, *common, "--evaluate", "--resume", folder / BEST, capture=True)
+        accuracies[setting] = float(re.search(r"\(acc\): ([\d.]+)%", output)[1])
         reports[setting] = run("-m", "tools.report", folder, *common, capture=True).strip()
 
     test = AVEFolder(ROOT / args.data, MAGANConfig(), torch.float32).split("test")
     background = 100 * test.labels[..., -1].mean().item()
     print(f"\nAccuracy on the test split, {len(test)} synthetic videos, of the epoch that is best on val:")
     print(f"  fully supervised       {accuracies['supervised']:6.2f}%")
-    print(f"  weakly-supervised      {accuracies['weakly']:6.2f}%")
+    print(f"  weakly supervised      {accuracies['weakly']:6.2f}%")
     print(f"  always background      {background:6.2f}%")
-    print(f"Checkpoints, logs, metrics and TensorBoard events: {args.runs}/supervised and {args.runs}/weakly")
     print(f"Data: {args.data}")
+    print(f"Runs: {args.runs}/supervised and {args.runs}/weakly")
     print("Reports, to open in a browser:")
     for setting, report in reports.items():
         print(f"  {setting:11} {report}")

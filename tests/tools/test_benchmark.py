@@ -1,123 +1,121 @@
-"""The benchmark's report has the form that it promises, and its numbers agree with one another."""
+"""The benchmark's numbers agree with one another, and it ends cleanly."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
+import psutil
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from configs import CONFIGS, load_config
+from model import MODELS
 from tests.conftest import ENVIRONMENT, ROOT
-from tools.benchmark.measurements import GFLOP, PRODUCTS, Conditions, measure_ceiling, measure_epoch
-
-QUICK = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--videos", 6, "--num_workers", 1, "--epoch", "none")
-CONDITIONS = Conditions(torch.device("cpu"), batch_size=2, seconds=0.01, num_workers=0, compiled=False)
-PARTS = ["refine", "co-attention", "temporal", "co-interaction", "loss", "optimizer"]
+from tools.benchmark.__main__ import GFLOP, Measurement, in_own_process
+from tools.benchmark.measurements import Conditions, measure_epoch, measure_product, write_features
+from utils.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def report(run):
-    return json.loads(run("tools.benchmark", "--json", "--precision", "fp32", *QUICK).stdout)
+@pytest.fixture
+def conditions(tmp_path):
+    return Conditions("cpu", batch_size=2, seconds=0.01, compiled=False, folder=str(tmp_path))
 
 
 @pytest.mark.slow
-def test_report_is_one_object_with_the_keys_that_are_promised(report):
-    assert list(report) == ["ceiling", "results", "parts", "feed", "epoch_s", "device", "versions"]
-    assert list(report["ceiling"]) == ["float32"]
-    assert list(report["ceiling"]["float32"]) == ["best", *PRODUCTS]
-    assert [(result["name"], result["precision"]) for result in report["results"]] == [
-        ("supervised forward", "fp32"),
-        ("supervised training step", "fp32"),
-    ]
-    numbers = {"videos_per_s", "gflops", "share", "peak_memory_bytes"}
-    for result in report["results"]:
-        assert set(result) == {"name", "precision", *numbers}
-        assert all(result[name] > 0 for name in numbers)
-    assert [set(part) for part in report["parts"]] == [{"name", "seconds", "share"}] * len(PARTS)
-    assert [part["name"] for part in report["parts"]] == PARTS
-    assert list(report["feed"]) == ["stream", "ram", "device", "stream_float16", "ram_float16", "device_float16"]
-    assert all((speed is None) == name.startswith("device") for name, speed in report["feed"].items())
-    assert all(speed is None or speed > 0 for speed in report["feed"].values())
-    assert report["epoch_s"] is None
+def test_numbers_of_the_report_agree(run):
+    flags = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--precision", "fp32", "--json")
+    report = json.loads(run("tools.benchmark", *flags).stdout)
+    assert list(report) == ["device", "versions", "results"]
     assert report["device"].endswith(" threads")
-    assert report["versions"]["torch"] == torch.__version__
-
-
-@pytest.mark.slow
-def test_numbers_of_the_report_agree(report):
-    ceiling = report["ceiling"]["float32"]
-    assert ceiling["best"] == max(ceiling[product] for product in PRODUCTS)
-    for result in report["results"]:
-        setting, _, name = result["name"].partition(" ")
-        assert result["gflops"] == pytest.approx(result["videos_per_s"] * GFLOP[setting][name])
-        assert result["share"] == pytest.approx(result["gflops"] / ceiling["best"])
-    forward, step = report["results"]
-    assert forward["videos_per_s"] > step["videos_per_s"]
+    rows = {row["name"]: row for row in report["results"]}
+    assert list(rows) == [
+        *("ceiling float32 4096 4096 4096", "ceiling float32 31360 512 512"),
+        *("forward supervised fp32 2", "training step supervised fp32 2"),
+        *("feed stream float64", "feed stream float16", "feed ram float16"),
+    ]
+    large, frequent, forward, step, *feeds = rows.values()
+    assert large["gflops"] == pytest.approx(2e-9 * 4096**3 / large["seconds"])
+    ceiling = max(large["gflops"], frequent["gflops"])
+    for name, row in (("forward", forward), ("training step", step)):
+        assert row["videos_per_s"] == pytest.approx(2 / row["seconds"])
+        assert row["gflops"] == pytest.approx(row["videos_per_s"] * GFLOP["supervised"][name])
+        assert row["share"] == pytest.approx(row["gflops"] / ceiling)
+    assert forward["seconds"] < step["seconds"]
     # A step keeps the activations, the gradients and Adam's two moments; all processes import the same.
     assert step["peak_memory_bytes"] > forward["peak_memory_bytes"] + 3 * 12_507_386 * 4
+    assert all(row["videos_per_s"] > 0 and row["gflops"] is None for row in feeds)
+
+
+@pytest.mark.parametrize("setting", MODELS)
+def test_work_of_a_video_is_what_torch_counts(setting):
+    config = load_config(CONFIGS[setting]).model
+    shape = (config.num_events + 1,) if setting == "weakly" else (10, config.num_events + 1)
+    with torch.device("meta"):
+        model = MODELS[setting](config)
+        with FlopCounterMode(display=False) as forward:
+            outputs = model(torch.empty(1, 10, 7, 7, 512), torch.empty(1, 10, 128))
+        with FlopCounterMode(display=False) as backward:
+            model.loss(outputs, torch.empty(1, *shape))["loss"].backward()
+    assert forward.get_total_flops() / 1e9 == pytest.approx(GFLOP[setting]["forward"], rel=0.01)
+    step = forward.get_total_flops() + backward.get_total_flops()
+    assert step / 1e9 == pytest.approx(GFLOP[setting]["training step"], rel=0.01)
 
 
 @pytest.mark.slow
-def test_parts_make_up_most_of_the_step(report):
-    assert all(part["seconds"] > 0 for part in report["parts"])
-    # They were timed apart, so the sum is that of the step only roughly, more so on a busy machine.
-    assert 0.5 < sum(part["share"] for part in report["parts"]) < 2
-    # All have the same step to share.
-    steps = [part["seconds"] / part["share"] for part in report["parts"]]
-    assert steps == pytest.approx([steps[0]] * len(steps))
+def test_epoch_is_measured_and_grows_with_its_videos(conditions, tmp_path):
+    write_features(tmp_path)
+    assert measure_epoch(conditions, "weakly", "bf16", 3) < measure_epoch(conditions, "weakly", "bf16", 12)
+
+
+def test_ceiling_is_that_of_the_type_that_it_names(conditions):
+    """A register holds half as many float64 numbers as float32 ones, on any CPU."""
+    seconds = [
+        measure_product(conditions._replace(seconds=0.5), arithmetic, 512, 512, 512)
+        for arithmetic in ("float32", "float64")
+    ]
+    assert seconds[0] < seconds[1]
+
+
+def test_measurement_that_fails_is_named_with_the_reason(conditions):
+    measurement = Measurement("ceiling", ["float32", 1 << 29, 1 << 29, 1])
+    with pytest.raises(InputError, match=r"ceiling \['float32', .*can't allocate memory"):
+        in_own_process(measurement, conditions)
 
 
 @pytest.mark.slow
-def test_epoch_is_measured_and_grows_with_its_videos():
-    assert 0 < measure_epoch(CONDITIONS, "weakly", "bf16", 3) < measure_epoch(CONDITIONS, "weakly", "bf16", 12)
-
-
-def test_ceiling_is_that_of_the_type_that_it_names(monkeypatch):
-    """float64 has half as many numbers in a register as float32, on any CPU."""
-    monkeypatch.setattr("utils.measurements.PRODUCTS", {"small": (512, 512, 512)})
-    conditions = replace(CONDITIONS, seconds=0.5)  # the best of many, whatever else the machine does
-    assert measure_ceiling(conditions, "float64")["best"] < measure_ceiling(conditions, "float32")["best"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("delay", [0, 0.005, 0.01, 0.02])  # seconds: while the process of a measurement starts
-def test_interrupted_benchmark_stops_at_once_and_leaves_no_files(tmp_path, delay):
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it, as do their children
-    command = [sys.executable, "-m", "tools.benchmark", *map(str, QUICK), "--seconds", "100", "--scratch", tmp_path]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_benchmark_stops_at_once_and_leaves_nothing(tmp_path, number):
+    command = [sys.executable, "-m", "tools.benchmark", "--gpu", "cpu", "--batch_size", "2", "--seconds", "100"]
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
+    # A shell's background jobs ignore SIGINT, and so would their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
-            while not list(tmp_path.iterdir()):
+            while not (measurements := psutil.Process(process.pid).children()):
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.01)
-            time.sleep(delay)
-            process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=60)[1]
+            process.send_signal(number)
+            errors = process.communicate(timeout=60)[1]
         finally:
-            process.terminate()  # where it did not stop
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in said
+            process.kill()  # if it did not stop
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+    assert not any(measurement.is_running() for measurement in measurements)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--batch_size", 0), "--batch_size is 0, expected 1 or more"),
-        (("--seconds", "nan"), "--seconds is nan, expected more than 0"),
+        (("--seconds", "nan"), "--seconds is nan, expected 0 or more"),
         (("--precision", "fp8"), "invalid choice: 'fp8'"),
-        (("--scratch", "missing"), "missing is no folder"),
-        (("--videos", 10**9), "name another folder with --scratch, or fewer --videos"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_is(run, flags, told):
-    result = run("tools.benchmark", "--json", "--gpu", "cpu", *flags, status=2)
-    assert told in result.stderr
+def test_wrong_flags_are_one_sentence_and_status_2(run, flags, message):
+    result = run("tools.benchmark", "--gpu", "cpu", *flags, status=2)
+    assert message in result.stderr
     assert result.stdout == ""

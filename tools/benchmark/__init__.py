@@ -1,1 +1,1 @@
-"""The package of ``python -m tools.benchmark``."""
+"""Benchmark of this machine: the code behind ``python -m tools.benchmark``."""

@@ -1,70 +1,54 @@
-"""Measure how fast this machine trains and evaluates MAGAN, and how fast it could at best: its matrix products.
+"""Measure how fast this machine trains and evaluates MAGAN, and compare it with the machine's matrix products.
 
-Every measurement is the best of several runs, and has a process of its own. forward is an evaluation batch (in full
-float32, or as --precision says), training step is the trainer's own (in float32 it multiplies in TF32 on CUDA, and is
-compared with that), both with the features on the device: float16 on a GPU, on the CPU in the precision's own type.
-parts times forward and backward of each part of the network alone, on the inputs that it has in a step of the first
---setting and --precision, without --compile. feed reads random features of AVE's size, float64 files as published and
-float16 ones as tools.pack_features makes them, until they are on the device. epoch is the trainer's own epoch of 3339
-videos, held as for the training step.
+A measurement repeats for --seconds in a process of its own; the best run counts. ceiling is a matrix product, forward
+an evaluation batch; training step and epoch are the trainer's own. Their features are on the device, or in memory on a
+CPU. Shares are of the best product in the same arithmetic: TF32 where a GPU trains in float32. feed reads files,
+float64 as published or float16 as tools.pack_features writes them, until the features are on the device in float32.
 """
 
 import argparse
 import json
-import logging
-import math
-import multiprocessing
 import platform
-import shutil
-import signal
+import re
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
-import numpy as np
 import torch
 
-from configs import PRECISIONS
+from configs import PRECISIONS, ROOT
 from engine.device import choose_device
 from engine.distributed import Ranks
-from tools.benchmark.measurements import (
-    AUDIO,
-    EPOCH_VIDEOS,
-    GFLOP,
-    VISUAL,
-    Conditions,
-    measure_ceiling,
-    measure_epoch,
-    measure_feed,
-    measure_forward,
-    measure_parts,
-    measure_step,
-    write_features,
-)
+from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
-from utils.memory import keep_freed_memory
 from utils.progress import Progress
-from utils.signals import deferred_signals
 
-log = logging.getLogger(__name__)
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp64": "float64"}
-STORED = {"float64": "", "float16": "_float16"}  # types of the feature files: what the keys of ``feed`` end with
+# Of one video; a multiply-add counts as two.
+GFLOP = {
+    "supervised": {"forward": 2.32, "training step": 6.95, "epoch": 6.95},
+    "weakly": {"forward": 2.36, "training step": 7.1, "epoch": 7.1},
+}
+# (m, k, n): a large square product, and the most frequent one of the network, over the regions of 64 videos.
+PRODUCTS = ((4096, 4096, 4096), (31360, 512, 512))
+ARITHMETIC = {"fp32": "float32", "bf16": "bfloat16", "fp64": "float64"}
+EPOCH_VIDEOS = 3339  # AVE's training split
 
 
 class Measurement(NamedTuple):
-    """One measurement, and where its result belongs."""
+    """A measurement and the work that it does."""
 
-    title: str
-    key: tuple[str, ...]
-    function: Callable
-    arguments: tuple
+    name: str
+    arguments: list
+    videos: int = 0
+    gflop: float = 0
+    arithmetic: str = ""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -74,33 +58,18 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
-    add(
-        "--setting",
-        nargs="+",
-        choices=tuple(GFLOP),
-        default=["supervised"],
-        help="which networks (default: supervised)",
-    )
-    add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="which arithmetic (default: all)")
+    add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
+    add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")
-    add("--compile", action="store_true", help="measure the training step and the epoch with torch.compile")
-    add(
-        "--epoch",
-        choices=(*PRECISIONS, "none"),
-        help=f"measure an epoch of {EPOCH_VIDEOS} videos in this precision, or none, since on a CPU it takes minutes "
-        "(default: bf16 on a GPU, the first --precision on a CPU)",
-    )
-    add("--seconds", type=float, default=5, metavar="S", help="how long to repeat a measurement, at least (default: 5)")
-    add("--videos", type=int, default=512, metavar="N", help="videos in the files of the feed (default: 512)")
-    add("--num_workers", type=int, default=2, metavar="N", help="processes that read the stream (default: 2)")
-    add("--scratch", type=Path, metavar="DIR", help="where these files are written for a while (default: temporary)")
-    add("--json", action="store_true", help="print one JSON object instead of the table")
+    add("--compile", action="store_true", help="measure training with torch.compile")
+    add("--epoch", action="store_true", help=f"measure epochs of {EPOCH_VIDEOS} videos too, minutes each on a CPU")
+    add("--seconds", type=float, default=10, metavar="S", help="minimum time of a measurement (default: 10)")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
     args = parser.parse_args()
-    for name, least in (("batch_size", 1), ("videos", 1), ("num_workers", 0)):
-        if getattr(args, name) < least:
-            parser.error(f"--{name} is {getattr(args, name)}, expected {least} or more")
-    if not 0 < args.seconds < math.inf:
-        parser.error(f"--seconds is {args.seconds}, expected more than 0")
+    if args.batch_size < 1:
+        parser.error(f"--batch_size is {args.batch_size}, expected 1 or more")
+    if not args.seconds >= 0:  # nor nan
+        parser.error(f"--seconds is {args.seconds}, expected 0 or more")
     return args
 
 
@@ -108,196 +77,88 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     device = choose_device(args.gpu, Ranks())
-    conditions = Conditions(device, args.batch_size, args.seconds, args.num_workers, args.compile)
-    check_room(args)
-    with tempfile.TemporaryDirectory(prefix="magan-benchmark-", dir=args.scratch) as folder:
-        found = measure_all(plan(args, conditions, Path(folder)))
-    report = assemble(found, device)
+    with tempfile.TemporaryDirectory(prefix="magan-benchmark-") as folder:
+        write_features(Path(folder))
+        conditions = Conditions(args.gpu, args.batch_size, args.seconds, args.compile, folder)
+        rows = measure(list(plan(args, device)), conditions)
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps({"device": describe(device), "versions": versions, "results": rows}, indent=2))
     else:
-        print_table(report)
+        print(describe(device), *(f"{name} {version}" for name, version in versions.items()), sep=", ")
+        print_table(rows)
 
 
-def plan(args: argparse.Namespace, conditions: Conditions, scratch: Path) -> list[Measurement]:
-    """All measurements, in their order."""
-    precisions, settings = list(dict.fromkeys(args.precision)), list(dict.fromkeys(args.setting))
-    cuda = conditions.device.type == "cuda"
-    measurements = []
-
-    def add(title: str, key: tuple[str, ...], function: Callable, *arguments: object) -> None:
-        measurements.append(Measurement(title, key, function, arguments))
-
-    for dtype in [DTYPES[precision] for precision in precisions] + ["tf32"] * (cuda and "fp32" in precisions):
-        add(f"ceiling, {dtype}", ("ceiling", dtype), measure_ceiling, conditions, dtype)
-    for setting in settings:
-        for precision in precisions:
-            for name, function in (("forward", measure_forward), ("training step", measure_step)):
-                key = ("results", setting, name, precision)
-                add(f"{setting} {name}, {precision}", key, function, conditions, setting, precision)
-    add("parts of the step", ("parts",), measure_parts, conditions, settings[0], precisions[0])
-    for dtype, suffix in STORED.items():
-        files = f"{args.videos} videos in {dtype}"
-        add(f"writing {files}", ("written", dtype), write_features, scratch / dtype, dtype, args.videos)
-        for where in ("stream", "ram", *(["device"] if cuda else [])):
-            add(f"{where}, {files}", ("feed", where + suffix), measure_feed, conditions, where, scratch / dtype)
-    epoch = args.epoch or ("bf16" if cuda else precisions[0])
-    if epoch != "none":
-        title = f"epoch of {EPOCH_VIDEOS} videos, {epoch}"
-        add(title, ("epoch_s",), measure_epoch, conditions, settings[0], epoch)
-    return measurements
+def plan(args: argparse.Namespace, device: torch.device) -> Iterator[Measurement]:
+    """All measurements, the ceilings first."""
+    tf32 = ["tf32"] if device.type == "cuda" and "fp32" in args.precision else []
+    for arithmetic in [ARITHMETIC[precision] for precision in args.precision] + tf32:
+        for m, k, n in PRODUCTS:
+            yield Measurement("ceiling", [arithmetic, m, k, n], gflop=2e-9 * m * k * n, arithmetic=arithmetic)
+    for setting, precision, name in product(args.setting, args.precision, ("forward", "training step", "epoch")):
+        videos = EPOCH_VIDEOS if name == "epoch" else args.batch_size
+        arithmetic = "tf32" if tf32 and precision == "fp32" and name != "forward" else ARITHMETIC[precision]
+        if name != "epoch" or args.epoch:
+            yield Measurement(name, [setting, precision, videos], videos, videos * GFLOP[setting][name], arithmetic)
+    for place, dtype in (("stream", "float64"), ("stream", "float16"), ("ram", "float16"), ("device", "float16")):
+        if place != "device" or device.type != "cpu":
+            yield Measurement("feed", [place, dtype], FEED_VIDEOS)
 
 
-def check_room(args: argparse.Namespace) -> None:
-    """Check that the scratch folder takes the feature files.
-
-    Raises:
-        InputError: it is not there, or its disk is too full.
-    """
-    folder = args.scratch or Path(tempfile.gettempdir())
-    if not folder.is_dir():
-        raise InputError(f"--scratch: {folder} is no folder")
-    values = args.videos * (math.prod(VISUAL) + math.prod(AUDIO))
-    needed, free = sum(values * np.dtype(dtype).itemsize for dtype in STORED), shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: needs {needed / 1e9:.2f} GB for a while, and its disk has {free / 1e9:.2f} GB free: name "
-            "another folder with --scratch, or fewer --videos"
-        )
-
-
-def measure_all(measurements: list[Measurement]) -> dict[tuple[str, ...], object]:
-    """Make each measurement in a process of its own; the results by key."""
+def measure(measurements: list[Measurement], conditions: Conditions) -> list[dict]:
+    """Make the measurements; one row for each."""
+    rows, ceiling = [], defaultdict(float)
     progress = Progress("measuring", print_freq=1)
-    found = {}
     for measurement in progress.track(measurements, total=len(measurements)):
-        found[measurement.key] = in_own_process(measurement)
-        progress.notes = measurement.title
-    return found
+        result = in_own_process(measurement, conditions)
+        gflops = measurement.gflop / result["seconds"]
+        if measurement.name == "ceiling":
+            ceiling[measurement.arithmetic] = max(gflops, ceiling[measurement.arithmetic])
+        row = {
+            "name": " ".join(map(str, [measurement.name, *measurement.arguments])),
+            **result,
+            "videos_per_s": measurement.videos / result["seconds"] if measurement.videos else None,
+            "gflops": gflops or None,
+            "share": gflops / ceiling[measurement.arithmetic] if gflops else None,
+        }
+        rows.append(row)
+        progress.notes = row["name"]
+    return rows
 
 
-def in_own_process(measurement: Measurement) -> object:
-    """What the measurement returns.
+def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str, float]:
+    """``seconds`` and ``peak_memory_bytes`` of a measurement.
 
     Raises:
-        InputError: it raised one, or its process died.
+        InputError: it failed.
     """
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sending, measurement.function, measurement.arguments))
-    try:
-        # Ctrl-C reaches all processes of a terminal. The new one inherits that it waits there for good: this one ends
-        # it, and so does not hear of it while the process starts, when there is nothing yet to end.
-        resource_tracker.ensure_running()  # starting it would undo the mask
-        with deferred_signals():
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-            process.start()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        sending.close()
-        result = receiving.recv()
-        process.join()
-    except EOFError:
-        process.join()
-        raise InputError(
-            f"{measurement.title}: its process ended with status {process.exitcode}; where it was killed, the memory "
-            "is too small: give a smaller --batch_size or fewer --videos"
-        ) from None
-    finally:
-        if process.is_alive():
-            process.terminate()
-            process.join()
-    if isinstance(result, Exception):
-        raise InputError(f"{measurement.title}: {result}") from result
-    return result
-
-
-def _measure(connection: Connection, function: Callable, arguments: tuple) -> None:
-    keep_freed_memory()  # as training and evaluation do
-    try:
-        connection.send(function(*arguments))
-    except (InputError, torch.OutOfMemoryError) as error:
-        connection.send(InputError(str(error)))
-
-
-def assemble(found: dict[tuple[str, ...], object], device: torch.device) -> dict[str, object]:
-    """The report: ``ceiling``, ``results``, ``parts``, ``feed``, ``epoch_s``, ``device`` and ``versions``."""
-    ceiling = {key[1]: speeds for key, speeds in found.items() if key[0] == "ceiling"}
-    results = []
-    for key, result in found.items():
-        if key[0] == "results":
-            _, setting, name, precision = key
-            gflops = result["videos_per_s"] * GFLOP[setting][name]
-            tf32 = device.type == "cuda" and precision == "fp32" and name == "training step"
-            reached = ceiling["tf32" if tf32 else DTYPES[precision]]["best"]
-            results.append(
-                {
-                    "name": f"{setting} {name}",
-                    "precision": precision,
-                    "videos_per_s": result["videos_per_s"],
-                    "gflops": gflops,
-                    "share": gflops / reached,
-                    "peak_memory_bytes": result["peak_memory_bytes"],
-                }
-            )
-    return {
-        "ceiling": ceiling,
-        "results": results,
-        "parts": found["parts",],
-        "feed": {
-            where + suffix: found.get(("feed", where + suffix))
-            for suffix in STORED.values()
-            for where in ("stream", "ram", "device")
-        },
-        "epoch_s": found.get(("epoch_s",)),
-        "device": describe(device),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
-    }
+    request = json.dumps([measurement.name, conditions, measurement.arguments])
+    command = [sys.executable, "-m", "tools.benchmark.measurements", request]
+    # In a session of its own: Ctrl-C reaches this process alone, and subprocess.run ends the other one.
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()[-1:] or ["it was killed, maybe for lack of memory"]
+        raise InputError(f"{measurement.name} {measurement.arguments}: {reason[0]}")
+    return json.loads(process.stdout)
 
 
 def describe(device: torch.device) -> str:
-    """The device's name; of a CPU also the number of threads."""
+    """Name of the device; of a CPU also the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+    names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
+    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"
 
 
-def print_table(report: dict) -> None:
-    """The report, for people."""
-    print(f"{report['device']}; " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()))
-    products = [name for name in next(iter(report["ceiling"].values())) if name != "best"]
-    print("\n{:34}".format("ceiling, GFLOP/s") + "".join(f"{name:>18}" for name in products))
-    for dtype, speeds in report["ceiling"].items():
-        print(f"{dtype:34}" + "".join(f"{speeds[name]:18.1f}" for name in products))
-    print("\n{:34}{:>12}{:>12}{:>12}{:>12}".format("network", "videos/s", "GFLOP/s", "of ceiling", "peak GB"))
-    for result in report["results"]:
-        title = f"{result['name']}, {result['precision']}"
-        print(
-            f"{title:34}{result['videos_per_s']:12.1f}{result['gflops']:12.1f}{result['share']:12.1%}"
-            f"{result['peak_memory_bytes'] / 1e9:12.2f}"
-        )
-    print("\n{:34}{:>12}{:>12}".format("part of the training step", "ms", "of step"))
-    for part in report["parts"]:
-        print(f"{part['name']:34}{1e3 * part['seconds']:12.2f}{part['share']:12.1%}")
-    print(
-        f"{'all of them':34}{1e3 * sum(part['seconds'] for part in report['parts']):12.2f}"
-        f"{sum(part['share'] for part in report['parts']):12.1%}"
-    )
-    print("\n{:34}{:>12}".format("feed (float64 unless it says so)", "videos/s"))
-    for name, speed in report["feed"].items():
-        if name.endswith("_float16"):
-            name = name.removesuffix("_float16") + ", float16"
-        print(f"{name:34}{'-' if speed is None else format(speed, '12.1f'):>12}")
-    seconds = report["epoch_s"]
-    print(f"\nepoch of {EPOCH_VIDEOS} videos: {'not measured' if seconds is None else f'{seconds:.3f} s'}")
+def print_table(rows: list[dict]) -> None:
+    """Print the rows, with a dash for a value that a measurement does not have."""
+    columns = {"seconds": "10.5f", "videos_per_s": "10.1f", "gflops": "10.1f", "share": "10.1%", "peak GB": "10.2f"}
+    print(f"\n{'':32}" + "".join(f"{name:>13}" for name in columns))
+    for row in rows:
+        row = {**row, "peak GB": row["peak_memory_bytes"] / 1e9}
+        cells = (format(row[name], form) if row[name] is not None else "-" for name, form in columns.items())
+        print(f"{row['name']:32}" + "".join(f"{cell:>13}" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -1,303 +1,179 @@
-"""What the benchmark measures. Each measurement runs in a process of its own, so that peak memory is its own."""
+"""The measurements of the benchmark.
 
-import math
+``python -m tools.benchmark.measurements REQUEST`` makes one of them, so that it has a process and its peak memory of
+its own. The request and the result are JSON, see ``main``.
+"""
+
+import json
 import resource
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.benchmark import Timer
 
-from configs import CONFIGS, Config, load_config
+from configs import CONFIGS, MAGANConfig, load_config
 from dataset import AVEDataset
+from dataset.annotations import segment_labels, video_labels
 from dataset.batches import Batches
 from dataset.features import FeatureFile
 from dataset.layout import FEATURES
+from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS, VISUAL_DIM, SyntheticAVE, write_synthetic_ave
+from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.feeds import choose_feed, make_feed
 from engine.state import TrainingState
 from engine.training import Feeds, Trainer
 from model import MODELS
-from model.temporal_relations import Relations
 from utils.arithmetic import allow_tf32, autocast, parameter_dtype, to_device
+from utils.command import run_command
+from utils.memory import keep_freed_memory
 
-# Of one video, forward and in a training step; a multiply-add counts as two.
-GFLOP = {"supervised": {"forward": 2.32, "training step": 6.95}, "weakly": {"forward": 2.36, "training step": 7.1}}
-# (m, k, n): a product with nothing but size in its favour, and the network's most frequent one, of 64 videos' regions.
-PRODUCTS = {"4096x4096x4096": (4096, 4096, 4096), "31360x512x512": (31360, 512, 512)}
-CEILING_DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DISTINCT_VIDEOS = 128  # in the feature files; longer data sets repeat them
+FEED_VIDEOS = 512  # read by one run of ``measure_feed``
+NUM_WORKERS = 2  # processes that read the stream, as in the configs
 
-VISUAL, AUDIO = (10, 7, 7, 512), (10, 128)  # of a video of AVE
-CLASSES = 29
-EPOCH_VIDEOS = 3339  # AVE's training split
-DISTINCT_VIDEOS = 32  # random ones; a larger set repeats them
+generator = SyntheticAVE(MAGANConfig.num_events, signal=1, map_size=7, seed=0)
+annotations = generator.annotations(DISTINCT_VIDEOS)
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What all measurements of a benchmark have in common."""
+class Conditions(NamedTuple):
+    """Conditions that all measurements share."""
 
-    device: torch.device
+    gpu: str
     batch_size: int
-    seconds: float  # how long each measurement repeats what it times, at least
-    num_workers: int
+    seconds: float  # minimum time of a measurement
     compiled: bool
+    folder: str  # of the feature files, see ``write_features``
 
 
-class RandomFeatures:
-    """Random features of any number of videos, read like a ``FeatureFile``, which take the memory of a few."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.values = np.random.default_rng(0).random((DISTINCT_VIDEOS, *shape[1:]), np.float32).astype(dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def read(self, rows: Sequence[int], out: np.ndarray, places: Sequence[int]) -> None:
-        """Put the given rows at the given places of ``out``."""
-        out[places] = self.values[np.asarray(rows) % DISTINCT_VIDEOS]
+def write_features(folder: Path) -> None:
+    """Write features of AVE's size: ``folder``/float64 as published, ``folder``/float16 as ``pack_features`` does."""
+    for dtype in ("float64", "float16"):
+        (folder / dtype).mkdir()
+        write_synthetic_ave(folder / dtype, generator, annotations, num_noisy=1, dtype=dtype)
 
 
-# -------------------------------------------------------------------------------------------------- the measurements
+# ------------------------------------------------------------------------------------------------ measurements
 
 
-def measure_ceiling(conditions: Conditions, name: str) -> dict[str, float]:
-    """GFLOP/s of each of ``PRODUCTS`` and, as ``best``, of the better one, for a key of ``CEILING_DTYPES``."""
-    allow_tf32(name == "tf32")
-    speeds = {}
-    for product, (m, k, n) in PRODUCTS.items():
-        options = {"device": conditions.device, "dtype": CEILING_DTYPES[name]}
-        left, right = torch.randn(m, k).to(**options), torch.randn(n, k).to(**options).t()  # as a Linear's weight lies
-        out = torch.empty(m, n, **options)
-        seconds = best_seconds(lambda a=left, b=right, c=out: torch.mm(a, b, out=c), conditions)
-        speeds[product] = 2 * m * k * n / seconds / 1e9
-    return {"best": max(speeds.values()), **speeds}
+def measure_product(conditions: Conditions, arithmetic: str, m: int, k: int, n: int) -> float:
+    """Seconds of (m, k) times (k, n) in ``float32``, ``tf32``, ``bfloat16`` or ``float64``."""
+    allow_tf32(arithmetic == "tf32")
+    options = {
+        "dtype": torch.float32 if arithmetic == "tf32" else getattr(torch, arithmetic),
+        "device": choose_device(conditions.gpu, Ranks()),
+    }
+    left, right = torch.randn(m, k, **options), torch.randn(n, k, **options).t()  # like the weight of a Linear
+    out = torch.empty(m, n, **options)
+    return best_seconds(lambda: torch.mm(left, right, out=out), conditions)
 
 
-def measure_forward(conditions: Conditions, setting: str, precision: str) -> dict[str, float]:
-    """An evaluation batch, from features on the device to decisions: ``videos_per_s`` and ``peak_memory_bytes``."""
-    trainer = random_trainer(conditions, setting, precision, conditions.batch_size)
+def measure_forward(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
+    """Seconds of an evaluation batch, from features on the device to decisions."""
+    trainer = make_trainer(conditions, setting, precision, num_videos)
     batch = next(iter(trainer.feeds.test.epoch()))
-    model = trainer.model.eval()
+    model, device = trainer.model.eval(), trainer.device
     allow_tf32(False)
 
     @torch.inference_mode()
     def forward() -> None:
-        visual, audio = (to_device(values, conditions.device, precision) for values in (batch.visual, batch.audio))
-        with autocast(conditions.device, precision):
+        visual, audio = (to_device(features, device, precision) for features in (batch.visual, batch.audio))
+        with autocast(device, precision):
             model.decide(model(visual, audio))
 
-    return _speed_and_memory(conditions, best_seconds(forward, conditions))
+    return best_seconds(forward, conditions)
 
 
-def measure_step(conditions: Conditions, setting: str, precision: str) -> dict[str, float]:
-    """The trainer's own step, from features on the device: ``videos_per_s`` and ``peak_memory_bytes``."""
-    _, step = _training_step(conditions, setting, precision)
-    return _speed_and_memory(conditions, best_seconds(step, conditions))
-
-
-def measure_parts(conditions: Conditions, setting: str, precision: str) -> list[dict[str, object]]:
-    """Forward and backward of each part alone, on the inputs that it has in a step: ``name``, ``seconds``, ``share``.
-
-    The share is that of the step as the same process measures it, without ``torch.compile``.
-    """
-    conditions = Conditions(**{**vars(conditions), "compiled": False})
-    trainer, step = _training_step(conditions, setting, precision)
-    step_seconds = best_seconds(step, conditions)
-    model, optimizer = trainer.model, trainer.optimizer
+def measure_step(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
+    """Seconds of the trainer's step, from features on the device."""
+    trainer = make_trainer(conditions, setting, precision, num_videos)
+    trainer.train_epoch()  # of one batch
     batch = next(iter(trainer.feeds.train.epoch()))
-    features = (batch.visual, batch.audio)
-    labels = batch.labels.to(conditions.device, parameter_dtype(precision))
-    kind = type(model(*(to_device(values, conditions.device, precision) for values in features)))
-
-    def refine(*features: Tensor) -> tuple[Tensor, Tensor]:
-        return model.refine(*(to_device(values, conditions.device, precision) for values in features))
-
-    def co_interact(*relations: Tensor) -> Iterable[Tensor]:
-        return model.localize(model.co_interact(Relations(*relations)))
-
-    def loss(*outputs: Tensor) -> tuple[Tensor]:
-        return (model.loss(kind(*outputs), labels)["loss"],)
-
-    def optimize() -> None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.config.training.clip_gradient)
-        optimizer.step()
-
-    # The gradients are those of the step. So many updates along them would drive the network into saturation, where
-    # gradients too small for float32's usual form slow a CPU down: afterwards its weights are what they were.
-    weights = {name: value.clone() for name, value in model.state_dict().items()}
-    parts, inputs = {"optimizer": best_seconds(optimize, conditions)}, features
-    model.load_state_dict(weights)
-    for name, part in {
-        "refine": refine,
-        "co-attention": model.co_attend,
-        "temporal": model.relate_in_time,
-        "co-interaction": co_interact,
-        "loss": loss,
-    }.items():
-        with autocast(conditions.device, precision):
-            outputs = part(*inputs)
-        gradients = [torch.randn_like(output) for output in outputs]
-
-        def forward_and_backward(part=part, inputs=inputs, gradients=gradients) -> None:
-            model.zero_grad()
-            with autocast(conditions.device, precision):
-                outputs = part(*inputs)
-            pairs = [pair for pair in zip(outputs, gradients, strict=True) if pair[0].requires_grad]
-            torch.autograd.backward(*zip(*pairs, strict=True))
-
-        parts[name] = best_seconds(forward_and_backward, conditions)
-        inputs = [output.detach().requires_grad_(output.is_floating_point()) for output in outputs]
-    order = ("refine", "co-attention", "temporal", "co-interaction", "loss", "optimizer")
-    return [{"name": name, "seconds": parts[name], "share": parts[name] / step_seconds} for name in order]
+    trainer.state = TrainingState()
+    return best_seconds(lambda: trainer.step(batch), conditions)
 
 
-def measure_feed(conditions: Conditions, where: str, folder: Path) -> float:
-    """Videos per second from the files of ``folder`` to float32 features on the device, after one epoch to warm up."""
-    visual, audio = (FeatureFile(folder / name, 1 + len(shape), shape[-1]) for name, shape in _files())
-    dataset = AVEDataset([(visual, audio, _labels("supervised", len(visual)), np.arange(len(visual)))], torch.float32)
-    batches = Batches(len(dataset), conditions.batch_size, seed=0)
-    feed = make_feed(where, dataset, batches, conditions.num_workers, conditions.device)
+def measure_epoch(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
+    """Seconds of the trainer's epoch."""
+    trainer = make_trainer(conditions, setting, precision, num_videos)
 
-    def epoch() -> None:
-        for batch in feed.epoch():
-            to_device(batch.visual, conditions.device, "fp32")
-            to_device(batch.audio, conditions.device, "fp32")
-
-    return len(dataset) / best_seconds(epoch, conditions)
-
-
-def measure_epoch(conditions: Conditions, setting: str, precision: str, num_videos: int = EPOCH_VIDEOS) -> float | None:
-    """Seconds of a training epoch with all features on the device, or in memory; None where they have no room."""
-    where = choose_feed("auto", [_random_dataset(conditions, setting, precision, num_videos)], conditions.device)
-    if where == "stream":
-        return None
-    trainer = random_trainer(conditions, setting, precision, num_videos, where)
-    warm_up = 10 if conditions.device.type == "cuda" else 2
-    trainer.state.iteration = max(0, len(trainer.feeds.train) - warm_up)
-    trainer.train_epoch()
-
-    best, began = math.inf, time.perf_counter()
-    while best == math.inf or time.perf_counter() - began < conditions.seconds:
+    def train_epoch() -> None:
         trainer.state = TrainingState()
-        best = min(best, _timed(trainer.train_epoch, conditions.device))
-    return best
+        trainer.train_epoch()
+
+    return best_seconds(train_epoch, conditions)
 
 
-def write_features(folder: Path, dtype: str, num_videos: int) -> None:
-    """Feature files of AVE's shape with random contents."""
-    folder.mkdir()
-    for name, shape in _files():
-        features = RandomFeatures((num_videos, *shape), "float32")
-        with h5py.File(folder / name, "w") as file:
-            data = file.create_dataset("avadataset", features.shape, dtype)
-            for row in range(num_videos):
-                data[row] = features.values[row % DISTINCT_VIDEOS].astype(dtype)
+def measure_feed(conditions: Conditions, place: str, dtype: str) -> float:
+    """Seconds from the files of ``dtype`` to float32 features on the device."""
+    device = choose_device(conditions.gpu, Ranks())
+    dataset = make_dataset(conditions, "supervised", "fp32", FEED_VIDEOS, dtype)
+    feed = make_feed(place, dataset, Batches(FEED_VIDEOS, conditions.batch_size, seed=0), NUM_WORKERS, device)
+
+    def read() -> None:
+        for batch in feed.epoch():
+            for features in (batch.visual, batch.audio):
+                to_device(features, device, "fp32")
+
+    return best_seconds(read, conditions)
 
 
-# -------------------------------------------------------------------------------------------------- how it is done
+# ------------------------------------------------------------------------------------------------ shared parts
 
 
 def best_seconds(action: Callable[[], object], conditions: Conditions) -> float:
-    """Seconds of one call: the best of several runs, since whatever else the machine does can only slow one down.
-
-    A run is many calls where a call is short: a device works them off while the next ones are still being launched.
-    """
-    warm_up = 3 if conditions.compiled or conditions.device.type == "cuda" else 1
-    for _ in range(warm_up):
-        action()
-    calls = math.ceil(min(1000, 0.02 / max(1e-9, _timed(action, conditions.device))))
-
-    def run() -> None:
-        for _ in range(calls):
-            action()
-
-    times, began = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - began < conditions.seconds:
-        times.append(_timed(run, conditions.device) / calls)
-    return min(times)
+    """Seconds of one call: the best of several runs, since whatever else the machine does only slows a run down."""
+    timer = Timer("action()", globals={"action": action}, num_threads=torch.get_num_threads())
+    return min(timer.blocked_autorange(min_run_time=conditions.seconds).times)
 
 
-def random_trainer(
-    conditions: Conditions, setting: str, precision: str, num_videos: int, where: str | None = None
-) -> Trainer:
-    """The trainer of a setting with its config, on random videos of AVE's size; it writes nothing."""
+def make_trainer(conditions: Conditions, setting: str, precision: str, num_videos: int) -> Trainer:
+    """The trainer of a setting with its config, and features where ``--features auto`` puts them; it writes nothing."""
     values = {"precision": precision, "batch_size": conditions.batch_size}
-    config: Config = load_config(CONFIGS[setting]).with_values(values, "benchmark")
+    config = load_config(CONFIGS[setting]).with_values(values, "benchmark")
+    device = choose_device(conditions.gpu, Ranks())
     torch.manual_seed(0)
-    model = MODELS[setting](config.model).to(conditions.device, parameter_dtype(precision))
-    dataset = _random_dataset(conditions, setting, precision, num_videos)
+    model = MODELS[setting](config.model).to(device, parameter_dtype(precision))
+    # Float64 files are held in the precision's own type, which a CPU need not convert; a GPU has room for float16.
+    dataset = make_dataset(conditions, setting, precision, num_videos, "float64" if device.type == "cpu" else "float16")
     batches = Batches(num_videos, conditions.batch_size, seed=0)
-    where = where or ("device" if conditions.device.type == "cuda" else "ram")
-    feed = make_feed(where, dataset, batches, conditions.num_workers, conditions.device)
-    return Trainer(
-        model,
-        config,
-        Feeds(feed, feed, feed),
-        run=None,
-        class_names=[],
-        device=conditions.device,
-        save_seconds=math.inf,
-        ranks=Ranks(),
-        compiled=conditions.compiled,
-    )
+    feed = make_feed(choose_feed("auto", [dataset], device), dataset, batches, NUM_WORKERS, device)
+    feeds = Feeds(feed, feed, feed)
+    return Trainer(model, config, feeds, None, [], device, float("inf"), Ranks(), conditions.compiled)
 
 
-def _training_step(conditions: Conditions, setting: str, precision: str) -> tuple[Trainer, Callable[[], None]]:
-    """A trainer that has warmed up with an epoch of one batch, and its step on that batch."""
-    trainer = random_trainer(conditions, setting, precision, conditions.batch_size)
-    trainer.train_epoch()
-    batch = next(iter(trainer.feeds.train.epoch()))
-    trainer.state = TrainingState()
-    return trainer, lambda: trainer.step(batch)
+def make_dataset(conditions: Conditions, setting: str, precision: str, num_videos: int, dtype: str) -> AVEDataset:
+    """``num_videos`` videos of the files of ``dtype``, labelled as the setting is trained."""
+    visual, audio = (Path(conditions.folder, dtype, name) for name in FEATURES)
+    labels = video_labels(annotations) if setting == "weakly" else segment_labels(annotations, NUM_SEGMENTS)
+    rows = np.arange(num_videos) % DISTINCT_VIDEOS
+    files = FeatureFile(visual, 5, VISUAL_DIM), FeatureFile(audio, 3, AUDIO_DIM)
+    return AVEDataset([(*files, labels, rows)], parameter_dtype(precision))
 
 
-def _speed_and_memory(conditions: Conditions, seconds: float) -> dict[str, float]:
-    if conditions.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(conditions.device)
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"videos_per_s": conditions.batch_size / seconds, "peak_memory_bytes": peak}
+MEASUREMENTS = {
+    "ceiling": measure_product,
+    "forward": measure_forward,
+    "training step": measure_step,
+    "epoch": measure_epoch,
+    "feed": measure_feed,
+}
 
 
-def _timed(action: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    began = time.perf_counter()
-    action()
-    _wait(device)
-    return time.perf_counter() - began
+def main() -> None:
+    name, values, arguments = json.loads(sys.argv[1])
+    conditions = Conditions(*values)
+    keep_freed_memory()  # as training and evaluation do
+    seconds = MEASUREMENTS[name](conditions, *arguments)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if conditions.gpu != "cpu" and torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    print(json.dumps({"seconds": seconds, "peak_memory_bytes": peak}))
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _random_dataset(conditions: Conditions, setting: str, precision: str, num_videos: int) -> AVEDataset:
-    """Packed float16 features for a GPU, where they then all fit; on the CPU the type that is computed in."""
-    wide = parameter_dtype(precision)
-    dtype = "float16" if conditions.device.type == "cuda" else str(wide).removeprefix("torch.")
-    visual, audio = (RandomFeatures((num_videos, *shape), dtype) for shape in (VISUAL, AUDIO))
-    return AVEDataset([(visual, audio, _labels(setting, num_videos), np.arange(num_videos))], wide)
-
-
-def _labels(setting: str, num_videos: int) -> np.ndarray:
-    """One event per video, on half of the segments where they have labels of their own."""
-    one_hot = np.eye(CLASSES, dtype=np.float32)
-    events = one_hot[np.arange(num_videos) % (CLASSES - 1)]
-    if setting == "weakly":
-        return events
-    labels = np.repeat(events[:, None], VISUAL[0], axis=1)
-    labels[:, VISUAL[0] // 2 :] = one_hot[-1]
-    return labels
-
-
-def _files() -> Iterable[tuple[str, tuple[int, ...]]]:
-    return zip(FEATURES, (VISUAL, AUDIO), strict=True)
+if __name__ == "__main__":
+    run_command(main)
