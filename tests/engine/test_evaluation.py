@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from tests.conftest import SCRIPTS
+from tests.conftest import ROOT, SCRIPTS
 from tests.reference import seeded
 
 RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")
@@ -28,6 +28,46 @@ def test_published_file_is_scored_as_it_was_made(run, published, seeded_data, se
     assert "in the authors' format" in result.stderr
     assert "scope batch, fp64, batches of 16" in result.stderr
     assert "warning" not in result.stderr
+
+
+def without_prefix(weights):
+    return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("kept", "zipped"),
+    [
+        (without_prefix, True),
+        (lambda weights: {"state_dict": weights, "epoch": 43, "score": 80.199}, True),
+        (lambda weights: {"model": without_prefix(weights), "optimizer": {"state": {}}}, True),
+        (lambda weights: {"epoch": 43, "model_state_dict": weights}, True),
+        (lambda weights: weights, False),  # the format before torch 1.6
+        (lambda weights: {"state_dict": without_prefix(weights)}, False),
+    ],
+    ids=["no prefix", "state_dict", "model, no prefix", "model_state_dict", "old format", "old format, state_dict"],
+)
+def test_published_weights_score_the_same_however_they_are_kept(run, seeded_data, tmp_path, kept, zipped):
+    path = tmp_path / "kept.pth"
+    torch.save(kept(seeded.published_checkpoint("supervised")), path, _use_new_zipfile_serialization=zipped)
+    result = run("supv_main.py", "--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", path)
+    assert accuracy_of(result) == seeded.expected("supervised", "batch")["accuracy"]
+    assert "in the authors' format" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "advice"),
+    [
+        ("supervised", "./Exps/Supv/Supervised_model.pth.tar", "python -m tools.download --checkpoint"),
+        ("weakly", "./Exps/WeaklySupv/WeaklySupervised_model.pth.tar", "the best.pth.tar of a run of yours"),
+    ],
+)
+def test_evaluation_command_of_the_readme_says_how_to_get_its_file(run, setting, path, advice):
+    """In a fresh clone, which has no checkpoint."""
+    if (ROOT / path).exists():
+        pytest.skip(f"{path} is there")
+    result = run(SCRIPTS[setting], "--gpu", 0, "--evaluate", "--print_freq", 1, "--resume", path, status=2)
+    assert "does not exist" in result.stderr
+    assert advice in result.stderr
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

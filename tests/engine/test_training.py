@@ -63,7 +63,7 @@ def test_run_folder_holds_what_the_readme_says(trained, setting):
     names = {path.name for path in folder.iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
-    assert names - events == {"best.pth.tar", "last.pth.tar", "train.log", "metrics.csv", "config.json"}
+    assert names - events == {"best.pth.tar", "last.pth.tar", "train.log", "metrics.csv", "config.json", ".lock"}
 
     rows = metrics(folder)
     assert list(rows[0]) == ["epoch", *TERMS[setting], "train_accuracy", "val_accuracy", "test_accuracy", "lr"]
@@ -123,7 +123,9 @@ def test_run_resumed_after_an_epoch_ends_as_one_that_never_stopped(run, argument
     assert config["arguments"]["resume"] == str(tmp_path / "last.pth.tar")
 
 
-@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_run_stopped_by_a_signal_in_an_epoch_resumes_exactly(run, arguments, trained, tmp_path, signal_number, status):
     command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--print_freq", 1))]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
