@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 
 from dataset.annotations import Annotation, read_annotations
-from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
+from tools.arguments import check_extractor_options, extractor_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -23,61 +23,8 @@ from utils.progress import Progress
 log = logging.getLogger(__name__)
 
 
-def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that say how features are made from a video."""
-    add = parser.add_argument
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
-    add(
-        "--weights",
-        type=Path,
-        metavar="DIR",
-        help="folder with vgg19-dcbb9e9d.pth and vggish-10086976.pth (default: download them once)",
-    )
-    add(
-        "--preprocessing",
-        choices=PREPROCESSING,
-        default="torchvision",
-        help="of the pictures: as torchvision's weights expect them, or BGR and mean-subtracted as Keras's and Caffe's "
-        "do; caffe needs vgg19-caffe.pth of your own in --weights DIR, under torchvision's parameter names "
-        "(default: torchvision)",
-    )
-    add(
-        "--frames_per_second",
-        type=int,
-        default=16,
-        metavar="N",
-        help="pictures over which each second is averaged; fewer are faster, AVE has 16 (default: 16)",
-    )
-    add(
-        "--batch_size",
-        type=int,
-        default=32,
-        metavar="N",
-        help="pictures that go through VGG-19 at once (default: 32)",
-    )
-    add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
-
-
-def check_extractor_arguments(args: argparse.Namespace) -> None:
-    """Check what ``add_extractor_arguments`` has added.
-
-    Raises:
-        InputError: a value is out of range, or a flag lacks another one.
-    """
-    for name in ("frames_per_second", "batch_size", "segments"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
-    if args.preprocessing == "caffe" and not args.weights:
-        raise InputError("--preprocessing caffe needs weights of your own, which nobody publishes: give --weights DIR")
-    if args.weights and not args.weights.is_dir():
-        raise InputError(f"--weights: {args.weights} is no folder")
-
-
 def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.extract_features", description=description, epilog=details, allow_abbrev=False
-    )
+    parser = tool_parser("extract_features", __doc__, extractor_options())
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
@@ -90,7 +37,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--dtype", choices=("float16", "float32"), default="float32", help="of the features (default: float32)")
     add("--overwrite", action="store_true", help="begin again, in place of the features that --out holds")
-    add_extractor_arguments(parser)
     return parser.parse_args()
 
 
@@ -107,7 +53,7 @@ def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str],
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_arguments(args)
+    check_extractor_options(args)
     require_packages("av")
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
     from dataset.extraction.store import ExtractedFeatures  # what needs PyAV comes after the check that it is there

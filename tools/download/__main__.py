@@ -9,7 +9,6 @@ The tests try all of this against a server on the same machine. What they cannot
 addresses are still right, Google Drive's confirmation pages, and its limit on how often a file is downloaded in a day.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from dataset.layout import (
 )
 from dataset.synthetic import NUM_SEGMENTS
 from model.checkpoint import load_checkpoint
+from tools.arguments import data_root_option, tool_parser
 from tools.check_data import check
 from tools.download.fetch import Patience, UnreachableError, fetch, sha256_of
 from tools.make_labels import write_files
@@ -169,15 +169,7 @@ def prepare(data_root: Path, wanted: Sequence[Download], patience: Patience = Pa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.download",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--data_root", type=Path, default=Path("./data"), metavar="DIR", help="folder of the data (default: ./data)"
-    )
+    parser = tool_parser("download", __doc__, data_root_option("directory of the data"))
     parser.add_argument(
         "--runs",
         type=Path,

@@ -21,7 +21,7 @@ from configs import SETTING_NAMES
 from engine.device import choose_device
 from engine.distributed import Ranks
 from model import Prediction, TrainedMAGAN, load_magan
-from tools.extract_features import add_extractor_arguments, check_extractor_arguments
+from tools.arguments import check_extractor_options, extractor_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -35,10 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.predict", description=description, epilog=details, allow_abbrev=False
-    )
+    parser = tool_parser("predict", __doc__, extractor_options())
     add = parser.add_argument
     add("videos", type=Path, nargs="+", metavar="VIDEO", help="video files with picture and sound")
     add(
@@ -67,7 +64,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MP4",
         help="write the video with the events burnt in; with several videos, a folder for VIDEO.mp4",
     )
-    add_extractor_arguments(parser)
     return parser.parse_args()
 
 
@@ -170,7 +166,7 @@ def unusable(problems: Sequence[str]) -> InputError:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_arguments(args)
+    check_extractor_options(args)
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
     from dataset.extraction.extractor import FeatureExtractor  # what needs PyAV comes after the check that it is there
     from dataset.extraction.video import VideoError
