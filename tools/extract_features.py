@@ -1,8 +1,8 @@
-"""Make features in the AVE layout from videos of your own: VGG-19 maps of the picture, VGGish embeddings of the sound.
+"""Make features in the AVE layout from your own videos: VGG-19 maps of the picture, VGGish embeddings of the sound.
 
 The public weights are downloaded, unless --weights names a folder with them. The published AVE features were made with
 Keras's VGG-19 (BGR, mean-subtracted), so torchvision's weights, the default, do not reproduce them: do not mix the two
-in one data set. Call it again after a stop, and it goes on with the videos that are left.
+in one data set. The same command resumes an interrupted extraction.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = tool_parser("extract_features", __doc__, extractor_options())
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
+    add("--out", type=Path, required=True, metavar="DIR", help="directory to write; made if needed")
     add(
         "--annotations",
         type=Path,
@@ -36,16 +36,16 @@ def parse_arguments() -> argparse.Namespace:
         f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
     )
     add("--dtype", choices=("float16", "float32"), default="float32", help="of the features (default: float32)")
-    add("--overwrite", action="store_true", help="begin again, in place of the features that --out holds")
+    add("--overwrite", action="store_true", help="start again and replace the features in --out")
     return parser.parse_args()
 
 
 def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str], list[Annotation] | None]:
-    """The video id of each row, and the annotations that they are from, if any."""
+    """The video id of each row, and the annotations that the rows follow, if any."""
     if args.annotations is None:
         return found, None
     if args.annotations.resolve() == (args.out / ANNOTATIONS).resolve():
-        raise InputError(f"{args.annotations}: would be overwritten by the rows that succeed: keep it outside --out")
+        raise InputError(f"{args.annotations}: would be overwritten: keep it outside --out")
     annotations = read_annotations(args.annotations, args.segments)
     return [annotation.video_id for annotation in annotations], annotations
 
@@ -56,7 +56,7 @@ def main() -> None:
     check_extractor_options(args)
     require_packages("av")
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
-    from dataset.extraction.store import ExtractedFeatures  # what needs PyAV comes after the check that it is there
+    from dataset.extraction.store import ExtractedFeatures  # needs PyAV
 
     files = videos_by_id(args.videos)
     rows, annotations = rows_to_make(args, list(files))
@@ -68,8 +68,8 @@ def main() -> None:
 
     extractor = FeatureExtractor(args.weights, args.preprocessing, choose_device(args.gpu, Ranks()), args.batch_size)
     settings = {name: getattr(args, name) for name in ("preprocessing", "frames_per_second", "segments")}
-    done = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
-    left = {video_id: path for video_id, path in videos.items() if not done.has(video_id, path)}
+    store = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
+    left = {video_id: path for video_id, path in videos.items() if not store.has(video_id, path)}
     if len(left) < len(videos):
         log.info("%d of %d videos were extracted before", len(videos) - len(left), len(videos))
 
@@ -79,21 +79,21 @@ def main() -> None:
         extractor,
         args.segments,
         args.frames_per_second,
-        done,
+        store,
         lambda decoded: progress.track(decoded, total=len(left)),
     )
     kept = [row for row, video_id in enumerate(rows) if video_id not in problems]
     if kept:
         chosen = [annotations[row] for row in kept] if annotations is not None else None
-        done.write_layout([rows[row] for row in kept], chosen, args.dtype)
+        store.write_layout([rows[row] for row in kept], chosen, args.dtype)
         log.info("%d rows of %d segments in %s", len(kept), args.segments, args.out)
     if problems:
         width = max(map(len, problems))
         listing = "\n".join(f"  {video_id:{width}}  {problem}" for video_id, problem in problems.items())
         log.warning("%d of %d videos are left out:\n%s", len(problems), len(wanted), listing)
-        log.warning("Mend them and call this again, and only they are extracted; %s keeps the others", done.folder)
+        log.warning("Repair them and run the same command: it extracts only them; %s keeps the others", store.folder)
         raise SystemExit(1)
-    done.remove()
+    store.remove()
 
 
 if __name__ == "__main__":
