@@ -4,14 +4,14 @@ A quick look reads the small files, and some rows of the large ones; --full read
 least one setting can run, with 1 if none can.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs import CONFIGS, load_config
+from configs import load_config
 from dataset.doctor.checks import check_folder
 from dataset.doctor.findings import ERROR, NOTE, WARNING, FileLine, Report
+from tools.arguments import config_option, data_root_option, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -58,22 +58,8 @@ def check(root: Path, config: Path, full: bool) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.check_data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--data_root", type=Path, default=Path("./data"), metavar="DIR", help="the folder (default: ./data)"
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=CONFIGS["supervised"],
-        metavar="FILE",
-        help="says how many events there are and how wide features are (default: configs/main.json)",
-    )
+    config = config_option("gives the number of events and the widths of the features")
+    parser = tool_parser("check_data", __doc__, data_root_option("directory to check"), config)
     parser.add_argument("--full", action="store_true", help="read every value of the features")
     args = parser.parse_args()
     log_to_terminal()

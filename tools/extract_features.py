@@ -1,8 +1,8 @@
-"""Make features in the AVE layout from videos of your own: VGG-19 maps of the picture, VGGish embeddings of the sound.
+"""Make features in the AVE layout from your own videos: VGG-19 maps of the picture, VGGish embeddings of the sound.
 
 The public weights are downloaded, unless --weights names a folder with them. The published AVE features were made with
 Keras's VGG-19 (BGR, mean-subtracted), so torchvision's weights, the default, do not reproduce them: do not mix the two
-in one data set. Call it again after a stop, and it goes on with the videos that are left.
+in one data set. The same command resumes an interrupted extraction.
 """
 
 import argparse
@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 
 from dataset.annotations import Annotation, read_annotations
-from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
+from tools.arguments import check_extractor_options, extractor_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -23,64 +23,11 @@ from utils.progress import Progress
 log = logging.getLogger(__name__)
 
 
-def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that say how features are made from a video."""
-    add = parser.add_argument
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
-    add(
-        "--weights",
-        type=Path,
-        metavar="DIR",
-        help="folder with vgg19-dcbb9e9d.pth and vggish-10086976.pth (default: download them once)",
-    )
-    add(
-        "--preprocessing",
-        choices=PREPROCESSING,
-        default="torchvision",
-        help="of the pictures: as torchvision's weights expect them, or BGR and mean-subtracted as Keras's and Caffe's "
-        "do; caffe needs vgg19-caffe.pth of your own in --weights DIR, under torchvision's parameter names "
-        "(default: torchvision)",
-    )
-    add(
-        "--frames_per_second",
-        type=int,
-        default=16,
-        metavar="N",
-        help="pictures over which each second is averaged; fewer are faster, AVE has 16 (default: 16)",
-    )
-    add(
-        "--batch_size",
-        type=int,
-        default=32,
-        metavar="N",
-        help="pictures that go through VGG-19 at once (default: 32)",
-    )
-    add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
-
-
-def check_extractor_arguments(args: argparse.Namespace) -> None:
-    """Check what ``add_extractor_arguments`` has added.
-
-    Raises:
-        InputError: a value is out of range, or a flag lacks another one.
-    """
-    for name in ("frames_per_second", "batch_size", "segments"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
-    if args.preprocessing == "caffe" and not args.weights:
-        raise InputError("--preprocessing caffe needs weights of your own, which nobody publishes: give --weights DIR")
-    if args.weights and not args.weights.is_dir():
-        raise InputError(f"--weights: {args.weights} is no folder")
-
-
 def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.extract_features", description=description, epilog=details, allow_abbrev=False
-    )
+    parser = tool_parser("extract_features", __doc__, extractor_options())
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
+    add("--out", type=Path, required=True, metavar="DIR", help="directory to write; made if needed")
     add(
         "--annotations",
         type=Path,
@@ -89,17 +36,16 @@ def parse_arguments() -> argparse.Namespace:
         f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
     )
     add("--dtype", choices=("float16", "float32"), default="float32", help="of the features (default: float32)")
-    add("--overwrite", action="store_true", help="begin again, in place of the features that --out holds")
-    add_extractor_arguments(parser)
+    add("--overwrite", action="store_true", help="start again and replace the features in --out")
     return parser.parse_args()
 
 
 def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str], list[Annotation] | None]:
-    """The video id of each row, and the annotations that they are from, if any."""
+    """The video id of each row, and the annotations that the rows follow, if any."""
     if args.annotations is None:
         return found, None
     if args.annotations.resolve() == (args.out / ANNOTATIONS).resolve():
-        raise InputError(f"{args.annotations}: would be overwritten by the rows that succeed: keep it outside --out")
+        raise InputError(f"{args.annotations}: would be overwritten: keep it outside --out")
     annotations = read_annotations(args.annotations, args.segments)
     return [annotation.video_id for annotation in annotations], annotations
 
@@ -107,10 +53,10 @@ def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str],
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_arguments(args)
+    check_extractor_options(args)
     require_packages("av")
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
-    from dataset.extraction.store import ExtractedFeatures  # what needs PyAV comes after the check that it is there
+    from dataset.extraction.store import ExtractedFeatures  # needs PyAV
 
     files = videos_by_id(args.videos)
     rows, annotations = rows_to_make(args, list(files))
@@ -122,8 +68,8 @@ def main() -> None:
 
     extractor = FeatureExtractor(args.weights, args.preprocessing, choose_device(args.gpu, Ranks()), args.batch_size)
     settings = {name: getattr(args, name) for name in ("preprocessing", "frames_per_second", "segments")}
-    done = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
-    left = {video_id: path for video_id, path in videos.items() if not done.has(video_id, path)}
+    store = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
+    left = {video_id: path for video_id, path in videos.items() if not store.has(video_id, path)}
     if len(left) < len(videos):
         log.info("%d of %d videos were extracted before", len(videos) - len(left), len(videos))
 
@@ -133,21 +79,21 @@ def main() -> None:
         extractor,
         args.segments,
         args.frames_per_second,
-        done,
+        store,
         lambda decoded: progress.track(decoded, total=len(left)),
     )
     kept = [row for row, video_id in enumerate(rows) if video_id not in problems]
     if kept:
         chosen = [annotations[row] for row in kept] if annotations is not None else None
-        done.write_layout([rows[row] for row in kept], chosen, args.dtype)
+        store.write_layout([rows[row] for row in kept], chosen, args.dtype)
         log.info("%d rows of %d segments in %s", len(kept), args.segments, args.out)
     if problems:
         width = max(map(len, problems))
         listing = "\n".join(f"  {video_id:{width}}  {problem}" for video_id, problem in problems.items())
         log.warning("%d of %d videos are left out:\n%s", len(problems), len(wanted), listing)
-        log.warning("Mend them and call this again, and only they are extracted; %s keeps the others", done.folder)
+        log.warning("Repair them and run the same command: it extracts only them; %s keeps the others", store.folder)
         raise SystemExit(1)
-    done.remove()
+    store.remove()
 
 
 if __name__ == "__main__":

@@ -23,28 +23,28 @@ log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"]
-)  # of the files in a folder that are taken for videos
-DECODERS = 2  # videos that are decoded while another one is in the networks
+)  # of the files in a folder that count as videos
+DECODERS = 2  # videos decoded while another one goes through the networks
 
 
 class FeatureExtractor:
-    """VGG-19 and VGGish, ready to describe the seconds of videos.
+    """VGG-19 and VGGish with their public weights.
 
     Args:
-        weights: the folder of the weight files; None downloads the public ones.
-        preprocessing: of the pictures, one of ``dataset.vgg.PREPROCESSING``.
+        weights: folder of the weight files; None downloads the public ones.
+        preprocessing: of the pictures, one of ``vgg19.PREPROCESSING``.
         device: where the arithmetic runs.
-        batch_size: how many pictures, or seconds of sound, go through a network at once.
+        batch_size: pictures, or seconds of sound, that go through a network at once.
 
     Raises:
-        InputError: the weights cannot be had.
+        InputError: the weights are not available.
     """
 
     def __init__(self, weights: Path | None, preprocessing: str, device: torch.device, batch_size: int) -> None:
         vgg19, vggish = VGG19(preprocessing), VGGish()
         load_public_weights(vgg19, VGG19_WEIGHTS[preprocessing], weights)
         load_public_weights(vggish, VGGISH_WEIGHTS, weights)
-        self.fingerprint = fingerprint(vgg19, vggish)  # tells other weights from these
+        self.fingerprint = fingerprint(vgg19, vggish)
         self.vgg19, self.vggish = (network.to(device).eval() for network in (vgg19, vggish))
         self.device = device
         self.batch_size = batch_size
@@ -69,15 +69,15 @@ class FeatureExtractor:
         batches = torch.from_numpy(log_mel(sound, num_seconds)).split(self.batch_size)
         return torch.cat([self.vggish(batch.to(self.device)) for batch in batches]).cpu().numpy()
 
-    def describe(
+    def extract(
         self, path: Path, frames_per_second: int, progress: Callable[[Iterable, int], Iterable]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A whole video, however long: visual (t, 7, 7, 512) and audio (t, 128), float32, and its sound (n,) at 16 kHz.
+        """Features of a whole video, visual (t, 7, 7, 512) and audio (t, 128), float32, and its sound (n,) at 16 kHz.
 
         Args:
             path: the video.
             frames_per_second: pictures over which a second is averaged.
-            progress: wraps a loop of about so many seconds, to show how far it is.
+            progress: wraps the loop over the seconds, of which there are about so many.
 
         Raises:
             VideoError: it has no picture or no sound, or cannot be decoded.
@@ -98,7 +98,7 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     """The video files of a folder by their names without suffix, in alphabetical order.
 
     Raises:
-        InputError: the folder cannot be read, or two files stand for one video.
+        InputError: the folder cannot be read, or two files have one video id.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
@@ -119,18 +119,18 @@ def extract_features(
     extractor: FeatureExtractor,
     num_segments: int,
     frames_per_second: int,
-    done: ExtractedFeatures,
+    store: ExtractedFeatures,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> dict[str, str]:
-    """Add the features of videos to those that are ``done``; gives what is wrong with each video that has none.
+    """Add the features of videos to ``store``; gives the problem of each video that cannot be used.
 
     Args:
         videos: files by video id.
         extractor: the networks.
-        num_segments: t, how many seconds of each video count.
+        num_segments: t, seconds of each video.
         frames_per_second: pictures over which a second is averaged.
-        done: where the features go.
-        progress: wraps the loop over all videos, to show how far it is.
+        store: of the features.
+        progress: wraps the loop over the videos.
 
     Raises:
         InputError: features cannot be written.
@@ -144,16 +144,16 @@ def extract_features(
             log.warning("warning: %s is left out: it %s", videos[video_id].name, error)
             continue
         if is_silent(sound):
-            log.warning("warning: %s is silent: nothing can be heard in it", videos[video_id].name)
+            log.warning("warning: %s is silent", videos[video_id].name)
         visual, audio = extractor.visual(pictures), extractor.audio(sound, num_segments)
-        done.add(video_id, videos[video_id], visual, audio)
+        store.add(video_id, videos[video_id], visual, audio)
     return problems
 
 
 def _decoded(
     videos: Mapping[str, Path], num_segments: int, frames_per_second: int
 ) -> Iterator[tuple[str, Future[Clip]]]:
-    """Each video and what its decoding gives, a few of them ahead of the networks."""
+    """Each video with its decoded clip; a few videos are decoded ahead of the networks."""
     pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
     try:
         ahead: deque[tuple[str, Future[Clip]]] = deque()

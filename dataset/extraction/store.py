@@ -1,4 +1,4 @@
-"""Features of single videos on their way into an AVE-layout folder, kept so that a stopped extraction can go on."""
+"""Features of single videos, kept until an AVE-layout folder is written, so that an extraction can resume."""
 
 import json
 import shutil
@@ -20,12 +20,12 @@ FOLDER, SETTINGS, VIDEO_IDS = "extracted", "settings.json", "video_ids.txt"
 
 
 class ExtractedFeatures:
-    """A file per video in the folder ``extracted`` of an AVE-layout folder to be, each written whole or not at all.
+    """A file per video in the subfolder ``extracted`` of a future AVE-layout folder, each written whole or not at all.
 
     Args:
         out: the AVE-layout folder.
-        settings: plain values that the features depend on. An extraction goes on with those that it began with.
-        overwrite: whether to begin again, in place of what ``out`` holds.
+        settings: plain values that the features depend on. An extraction resumes only with the same ones.
+        overwrite: whether to start again and replace the contents of ``out``.
 
     Raises:
         InputError: ``out`` holds other features, or cannot be written.
@@ -39,7 +39,7 @@ class ExtractedFeatures:
             self._open(settings, overwrite)
 
     def has(self, video_id: str, source: Path) -> bool:
-        """Whether the features of a video are there, made from the file as it is now."""
+        """Whether the features of a video exist and were made from the present version of its file."""
         try:
             with np.load(self._path(video_id)) as features:
                 return features["source"].tolist() == _state(source)
@@ -47,7 +47,7 @@ class ExtractedFeatures:
             return False
 
     def add(self, video_id: str, source: Path, visual: np.ndarray, audio: np.ndarray) -> None:
-        """Keep the features of a video, made from the file ``source``.
+        """Store the features of a video, made from the file ``source``.
 
         Raises:
             InputError: they cannot be written.
@@ -57,7 +57,7 @@ class ExtractedFeatures:
             np.savez(file, visual=visual, audio=audio, source=np.array(_state(source)))
 
     def write_layout(self, video_ids: Sequence[str], annotations: Sequence[Annotation] | None, dtype: str) -> None:
-        """Write ``visual_feature.h5``, ``audio_feature.h5`` and ``video_ids.txt``, all at once.
+        """Write ``visual_feature.h5``, ``audio_feature.h5`` and ``video_ids.txt``, all or none of them.
 
         Args:
             video_ids: of the rows, in their order; a video may have several.
@@ -85,7 +85,7 @@ class ExtractedFeatures:
                 text.write_text("".join(lines), encoding="utf-8")
 
     def remove(self) -> None:
-        """Remove the files of single videos: the layout's files have all that is in them."""
+        """Remove the files of single videos, after the layout's files hold their contents."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open(self, settings: dict[str, object], overwrite: bool) -> None:
@@ -98,8 +98,8 @@ class ExtractedFeatures:
             different = [name for name in settings if before.get(name) != settings[name]]
             if different:
                 raise InputError(
-                    f"{self.folder} holds features made with {_listing(before, different)}, "
-                    f"not {_listing(settings, different)}: give the same, or begin again with --overwrite"
+                    f"{self.folder} holds features made with {_listed(before, different)}, "
+                    f"not {_listed(settings, different)}: give the same, or start again with --overwrite"
                 )
             return
         present = [name for name in FEATURES if (self.out / name).exists()]
@@ -114,10 +114,10 @@ class ExtractedFeatures:
 
 
 def _state(source: Path) -> list[int]:
-    """What changes when a file does."""
+    """Size and modification time: they change with the contents."""
     status = source.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
-def _listing(settings: dict[str, object], names: Sequence[str]) -> str:
+def _listed(settings: dict[str, object], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {settings.get(name)}" for name in names)

@@ -1,4 +1,4 @@
-"""VGG-19 up to pool5: what a picture is to the network."""
+"""VGG-19 up to pool5, the visual features."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ _LAYERS = (64, 64, "M", 128, 128, "M", *4 * (256,), "M", *4 * (512,), "M", *4 * 
 
 
 def convolutions(layers: tuple[int | str, ...], in_channels: int) -> nn.Sequential:
-    """3 x 3 convolutions, each with a ReLU, and poolings; numbered as in the public weight files."""
+    """3 x 3 convolutions, each with a ReLU, and poolings, numbered as in the public weight files."""
     modules: list[nn.Module] = []
     for width in layers:
         if width == "M":
@@ -26,9 +26,9 @@ class VGG19(nn.Module):
     """The convolutions of VGG-19, under the parameter names of torchvision's ``vgg19``.
 
     Args:
-        preprocessing: what the weights expect. ``torchvision``: RGB in [0, 1], normalised with ImageNet's mean and
-            standard deviation. ``caffe``: BGR in [0, 255] less ImageNet's mean, as Keras does, which has its weights
-            from Caffe.
+        preprocessing: the one that the weights were trained with. ``torchvision``: RGB in [0, 1], normalised with
+            ImageNet's mean and standard deviation. ``caffe``: BGR in [0, 255] less ImageNet's mean, as for Keras's
+            weights, which come from Caffe.
     """
 
     def __init__(self, preprocessing: str = "torchvision") -> None:

@@ -1,7 +1,8 @@
-"""VGGish and its log-mel front end: what a second of sound is to the network.
+"""VGGish and its log-mel front end, the audio features.
 
-The front end is that of AudioSet: 16 kHz, windows of 25 ms every 10 ms, 64 mel bands. Second k is described by the 96
-windows that begin at k seconds, so by the sound from k to k + 0.975 s. AudioSet itself cuts examples of 0.96 s.
+The front end is that of AudioSet: 16 kHz, windows of 25 ms every 10 ms, 64 mel bands. The features of second k come
+from the 96 windows that begin at k seconds, so from the sound between k and k + 0.975 s. AudioSet itself cuts examples
+of 0.96 s.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ SAMPLE_RATE = 16000  # Hz
 WINDOW, HOP, FFT = 400, 160, 512  # samples
 NUM_WINDOWS, NUM_BANDS = 96, 64  # of one second
 LOWEST, HIGHEST = 125.0, 7500.0  # Hz
-CHUNK = 60  # s of sound that are transformed at once
+CHUNK = 60  # s of sound transformed at once
 OFFSET = 0.01  # keeps the logarithm of silence finite
 
 _LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
@@ -22,8 +23,8 @@ _LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
 def log_mel(sound: np.ndarray, num_seconds: int) -> np.ndarray:
     """The log-mel spectrogram (t, 96, 64), float32, of each second of a sound (n,) at 16 kHz in [-1, 1].
 
-    Where the last windows reach beyond the sound, they read zeros. No window reaches from one second into the next, so
-    a long sound is taken in chunks: at once, an hour would take 3 GB.
+    Windows beyond the end of the sound read zeros. No window reaches from one second into the next, so a long sound is
+    transformed in chunks: at once, an hour would take 3 GB.
     """
     out = np.empty((num_seconds, NUM_WINDOWS, NUM_BANDS), np.float32)
     for start in range(0, num_seconds, CHUNK):
@@ -43,7 +44,7 @@ def _log_mel_at_once(sound: np.ndarray, num_seconds: int) -> np.ndarray:
 
 
 def mel_bands() -> np.ndarray:
-    """Weights (257, 64) of the FFT's bins in each band: triangles in mel, after HTK, which leaves out the DC bin."""
+    """Weights (257, 64) of the FFT bins in each band: triangles in mel, as in HTK, without the DC bin."""
     bins = _mel(np.linspace(0, SAMPLE_RATE / 2, FFT // 2 + 1))[:, None]
     edges = np.linspace(_mel(LOWEST), _mel(HIGHEST), NUM_BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]

@@ -1,4 +1,4 @@
-"""Video files, decoded second by second: pictures for VGG-19 and sound for VGGish. PyAV brings its own FFmpeg."""
+"""Decoding of video files, second by second: pictures for VGG-19, sound for VGGish. PyAV brings its own FFmpeg."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ import numpy as np
 from dataset.extraction.vgg19 import PICTURE_SIZE
 from dataset.extraction.vggish import SAMPLE_RATE
 
-GAP = 0.1  # seconds by which the sound's time stamps may be imprecise; what is further off is a gap in it
+GAP = 0.1  # s, imprecision of the time stamps of sound; a larger difference is a gap
 SILENCE = 1e-4  # largest sample of a silent video; 16-bit sound has steps of 3e-5
 
 
 class VideoError(Exception):
-    """A video that cannot be used. The message says why and leaves it to the caller to name the file."""
+    """A video that cannot be used. The message says why; the caller names the file."""
 
 
 class Clip(NamedTuple):
@@ -30,10 +30,10 @@ class Clip(NamedTuple):
 
 @contextmanager
 def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContainer]:
-    """A video file that has all the ``streams`` ("video", "audio").
+    """Open a video file that has all of ``streams`` ("video", "audio").
 
     Raises:
-        VideoError: it is no video, lacks a stream, or turns out to be damaged while it is read.
+        VideoError: it is not a video, lacks a stream, or cannot be decoded.
     """
     try:
         # The prefix keeps FFmpeg from taking a file name with a colon for an address.
@@ -49,7 +49,7 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
 
 
 def read_clip(path: Path, num_seconds: int, frames_per_second: int) -> Clip:
-    """The first ``num_seconds`` seconds of a video. Of the last one at least half must be there.
+    """The first ``num_seconds`` seconds of a video. At least half of the last one must exist.
 
     Raises:
         VideoError: the video is too short, has no picture or no sound, or cannot be decoded.
@@ -69,11 +69,11 @@ def read_clip(path: Path, num_seconds: int, frames_per_second: int) -> Clip:
 def read_seconds(path: Path, frames_per_second: int) -> Iterator[np.ndarray]:
     """The seconds of a video, each as (frames per second, 224, 224, 3), RGB, uint8: the whole frame, resized.
 
-    Frame i of second k is what a player shows at k + (i + 1/2) / frames per second. A last second counts if half of its
-    frames are there, and a video has at least one second.
+    Frame i of second k is the one that a player shows at k + (i + 1/2) / frames per second. A last second counts if it
+    has half of its frames; a video has at least one second.
 
     Raises:
-        VideoError: as ``open_video``, or there is not a single frame.
+        VideoError: as ``open_video``, or it has no frame.
     """
     second: list[np.ndarray] = []
     any_yet, last = False, None
@@ -90,10 +90,10 @@ def read_seconds(path: Path, frames_per_second: int) -> Iterator[np.ndarray]:
 
 
 def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.ndarray]:
-    """What is shown at rising times of a video, as (height, width, 3), RGB, uint8.
+    """The pictures that are shown at rising times of a video, (height, width, 3), RGB, uint8.
 
     Raises:
-        VideoError: as ``open_video``, or there is not a single frame.
+        VideoError: as ``open_video``, or it has no frame.
     """
     pictures = []
     for frame in _shown(path, iter(seconds)):
@@ -105,7 +105,7 @@ def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.nd
 
 
 def decoded_frames(container: av.container.InputContainer) -> Iterator[tuple[float, float, av.VideoFrame]]:
-    """Each frame with the second it is shown from and the second it is shown until, as far as it says."""
+    """Each frame with the times from which and until which it is shown, in seconds."""
     origin = start_time(container)
     stream = container.streams.best("video")
     usual = float(1 / stream.average_rate) if stream.average_rate else 1 / 25
@@ -127,7 +127,7 @@ def start_time(container: av.container.InputContainer) -> float:
 
 
 def _shown(path: Path, ticks: Iterator[float]) -> Iterator[av.VideoFrame]:
-    """The frames that are shown at rising times, as long as the video lasts; the first one in any case."""
+    """The frames shown at rising times until the video ends; the first one in any case."""
     with open_video(path, "video") as container:
         first = tick = next(ticks, math.inf)
         shown, end = None, 0.0
@@ -157,10 +157,10 @@ def _upright(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
 def read_sound(path: Path) -> np.ndarray:
     """The sound (n,) of a video from its time 0, as the mean of its channels at 16 kHz; float32 in [-1, 1].
 
-    Gaps in it, and a start later than the picture's, are silence.
+    Gaps in it, and the time before a late start, are silence.
 
     Raises:
-        VideoError: as ``open_video``, or there is no sound at all.
+        VideoError: as ``open_video``, or the sound is empty.
     """
     pieces: list[tuple[int, np.ndarray]] = []  # where each begins
     with open_video(path, "audio") as container:
@@ -181,13 +181,13 @@ def read_sound(path: Path) -> np.ndarray:
         raise VideoError("has no sound: its audio stream is empty")
     sound = np.zeros(length, np.float32)
     for begin, samples in pieces:
-        cut = max(0, -begin)  # what sounds before time 0
+        cut = max(0, -begin)  # before time 0
         sound[begin + cut : begin + len(samples)] = samples[cut:]
     return sound
 
 
 def is_silent(sound: np.ndarray) -> bool:
-    """Whether there is nothing to hear in a sound (n,)."""
+    """Whether a sound (n,) is silent throughout."""
     return not np.any(np.abs(sound) > SILENCE)
 
 

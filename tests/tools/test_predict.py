@@ -144,7 +144,7 @@ def test_bad_videos_do_not_stop_the_others(run, checkpoint, weights, tmp_path):
     *_, title, one, other = result.stderr.splitlines()
     assert title == "2 of 4 videos cannot be used:"
     assert one.startswith(f"  {mute}: has no sound")
-    assert other == f"  {missing}: is no file"
+    assert other == f"  {missing}: not a file"
     assert f"warning: {mute}: has no sound" in result.stderr
 
     result = run("tools.predict", mute, missing, *flags, "--json", status=2)
@@ -157,9 +157,9 @@ def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, t
     (tmp_path / "new.mp4").write_bytes(clip.read_bytes())
     for arguments, sentence in {
         (clip, "--checkpoint", tmp_path / "none.pth.tar"): "none.pth.tar: cannot be read",
-        (tmp_path / "none.mp4", "--checkpoint", checkpoint): "none.mp4: is no file",
+        (tmp_path / "none.mp4", "--checkpoint", checkpoint): "none.mp4: not a file",
         (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "picture.jpg"): "ends in .png",
-        (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "nowhere" / "a.png"): "nowhere is no folder",
+        (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "nowhere" / "a.png"): "nowhere is not a directory",
         (clip, "--checkpoint", checkpoint, "--render", clip): "is one of the videos themselves",
         (clip, clip, "--checkpoint", checkpoint, "--plot", tmp_path / "a.png"): "expected one for 2 videos",
         (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--plot", tmp_path): "have one name",

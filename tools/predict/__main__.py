@@ -1,10 +1,10 @@
 """Find the events in videos of any length with a trained network.
 
-Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. What a network says is worth something
-only where the features are made as those that it was trained on: give the same flags. For a network trained on the
-published AVE features, that is --preprocessing caffe with the weights of Keras's VGG-19.
+Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. Give the same flags as for the features
+that the network was trained on; otherwise its predictions are meaningless. For a network trained on the published AVE
+features, that is --preprocessing caffe with the weights of Keras's VGG-19.
 
-A video that cannot be used is named and left out; the exit status is then 1, or 2 where none can be used.
+A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from configs import SETTING_NAMES
 from engine.device import choose_device
 from engine.distributed import Ranks
 from model import Prediction, TrainedMAGAN, load_magan
-from tools.extract_features import add_extractor_arguments, check_extractor_arguments
+from tools.arguments import check_extractor_options, extractor_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -35,10 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.predict", description=description, epilog=details, allow_abbrev=False
-    )
+    parser = tool_parser("predict", __doc__, extractor_options())
     add = parser.add_argument
     add("videos", type=Path, nargs="+", metavar="VIDEO", help="video files with picture and sound")
     add(
@@ -67,15 +64,14 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MP4",
         help="write the video with the events burnt in; with several videos, a folder for VIDEO.mp4",
     )
-    add_extractor_arguments(parser)
     return parser.parse_args()
 
 
 def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
-    """Where the picture and the rendered video of each video go.
+    """Output files of each video, by flag: its picture and its rendered version.
 
     Raises:
-        InputError: they cannot go there.
+        InputError: they cannot be written there.
     """
     paths = {}
     for flag, suffix in (("plot", ".png"), ("render", ".mp4")):
@@ -86,7 +82,7 @@ def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
         if asked.is_dir():
             paths[flag] = [asked / f"{video.stem}{suffix}" for video in args.videos]
         elif len(args.videos) > 1:
-            raise InputError(f"--{flag}: {asked} is no folder, expected one for {len(args.videos)} videos")
+            raise InputError(f"--{flag}: {asked} is not a directory, expected one for {len(args.videos)} videos")
         elif asked.suffix.lower() != suffix:
             raise InputError(f"--{flag}: {asked}, expected a name that ends in {suffix}, or a folder")
         else:
@@ -97,7 +93,7 @@ def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
         if taken := set(targets) & {video.resolve() for video in args.videos}:
             raise InputError(f"--{flag}: {min(taken)} is one of the videos themselves")
         if not targets[0].parent.is_dir():
-            raise InputError(f"--{flag}: {targets[0].parent} is no folder")
+            raise InputError(f"--{flag}: {targets[0].parent} is not a directory")
     return paths
 
 
@@ -115,16 +111,16 @@ def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN
 def predict(
     model: TrainedMAGAN, extractor: "FeatureExtractor", video: Path, frames_per_second: int
 ) -> tuple[Prediction, np.ndarray]:
-    """What happens in a video, and its sound (n,) at 16 kHz."""
+    """The events of a video, and its sound (n,) at 16 kHz."""
 
     def progress(seconds: Iterable, total: int) -> Iterable:
         return Progress(f"{video.name}, seconds", print_freq=10).track(seconds, total)
 
     from dataset.extraction.video import is_silent
 
-    visual, audio, sound = extractor.describe(video, frames_per_second, progress)
+    visual, audio, sound = extractor.extract(video, frames_per_second, progress)
     if is_silent(sound):
-        log.warning("warning: %s is silent: nothing can be heard in it", video.name)
+        log.warning("warning: %s is silent", video.name)
     try:
         return model.predict(visual, audio), sound
     except ValueError as error:
@@ -132,14 +128,14 @@ def predict(
 
 
 def clock(seconds: int) -> str:
-    """A time as a player shows it."""
+    """Format a time as a player does."""
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def timeline(video: Path, prediction: Prediction) -> str:
-    """A prediction for people to read: a line per event, with its times and its probability."""
+    """Format a prediction as text: a line per event, with its times and its probability."""
     lines = [f"{video.name}, {clock(len(prediction.classes))}"]
     width = max((len(event.name) for event in prediction.events), default=0)
     for event in prediction.events:
@@ -160,7 +156,7 @@ def as_json(video: Path, prediction: Prediction) -> dict:
 
 
 def unusable(problems: Sequence[str]) -> InputError:
-    """What ends the command where no video can be used: the sentence on each."""
+    """The error that ends the command if no video can be used."""
     if len(problems) == 1:
         return InputError(problems[0])
     listing = "\n".join(f"  {problem}" for problem in problems)
@@ -170,13 +166,13 @@ def unusable(problems: Sequence[str]) -> InputError:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_arguments(args)
+    check_extractor_options(args)
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
-    from dataset.extraction.extractor import FeatureExtractor  # what needs PyAV comes after the check that it is there
+    from dataset.extraction.extractor import FeatureExtractor  # needs PyAV
     from dataset.extraction.video import VideoError
 
     if not any(video.is_file() for video in args.videos):
-        raise unusable([f"{video}: is no file" for video in args.videos])
+        raise unusable([f"{video}: not a file" for video in args.videos])
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
     model = load_network(args, device)
@@ -186,7 +182,7 @@ def main() -> None:
     for video, plot, render in zip(args.videos, paths["plot"], paths["render"], strict=True):
         try:
             if not video.is_file():
-                raise VideoError("is no file")
+                raise VideoError("not a file")
             prediction, sound = predict(model, extractor, video, args.frames_per_second)
             if args.json:
                 described.append(as_json(video, prediction))
@@ -202,7 +198,7 @@ def main() -> None:
                 render_events(render, video, prediction)
         except VideoError as error:
             problems.append(f"{video}: {error}")
-            if len(problems) < len(args.videos):  # else it is said at the end alone
+            if len(problems) < len(args.videos):  # otherwise the error at the end says it
                 log.warning("warning: %s", problems[-1])
     if len(problems) == len(args.videos):
         raise unusable(problems)

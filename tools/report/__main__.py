@@ -10,8 +10,8 @@ import logging
 import math
 from pathlib import Path
 
-from configs import SPLITS
-from engine.run_folder import BEST, METRICS
+from engine.run_folder import METRICS
+from tools.arguments import checkpoint_of, data_root_option, gpu_option, source_argument, split_option, tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
@@ -24,23 +24,9 @@ PAGE, PREDICTIONS = "report.html", "predictions.csv"
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parents = (source_argument(), data_root_option(), gpu_option(), split_option())
+    parser = tool_parser("report", __doc__, *parents)
     add = parser.add_argument
-    add("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="a run's folder or a checkpoint, ours or the authors'")
-    add(
-        "--data_root",
-        type=Path,
-        default=Path("./data"),
-        metavar="DIR",
-        help="features in the AVE layout (default: ./data)",
-    )
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
-    add("--split", choices=SPLITS, default="test", help="what is scored (default: test)")
     add(
         "--out",
         type=Path,
@@ -61,12 +47,10 @@ def main() -> None:
     from tools.report.page import report_page
     from tools.report.sections import Report
 
-    checkpoint, metrics = args.source, []
+    checkpoint, metrics = checkpoint_of(args.source), []
     out = args.source.with_name(args.source.name.removesuffix(".tar").removesuffix(".pth") + "_report")
     if args.source.is_dir():
-        checkpoint, out = args.source / BEST, args.source / "report"
-        if not checkpoint.exists():
-            raise InputError(f"{args.source} holds no {BEST}: name a run's folder that has one, or a checkpoint")
+        out = args.source / "report"
         metrics = read_metrics(args.source / METRICS)
     out = args.out or out
 

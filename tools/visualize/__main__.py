@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs import SPLITS
-from engine.run_folder import BEST
+from tools.arguments import checkpoint_of, data_root_option, gpu_option, source_argument, split_option, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -28,14 +27,9 @@ FRAME_HEIGHT = 180  # pixels
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.visualize",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    split = split_option("split that they are in")
+    parser = tool_parser("visualize", __doc__, source_argument(), data_root_option(), gpu_option(), split)
     add = parser.add_argument
-    add("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="a run's folder or a checkpoint, ours or the authors'")
     add(
         "--rows",
         type=int,
@@ -44,16 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="ROW",
         help="row numbers of the data, of videos of --split",
     )
-    add("--split", choices=SPLITS, default="test", help="the split that they are in (default: test)")
     add("--video", type=Path, metavar="FILE", help="the raw video of the one row, to draw over its frames")
-    add(
-        "--data_root",
-        type=Path,
-        default=Path("./data"),
-        metavar="DIR",
-        help="features in the AVE layout (default: ./data)",
-    )
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
     add(
         "--out",
         type=Path,
@@ -78,9 +63,7 @@ def main() -> None:
     from tools.report.statistics import known_regions
     from tools.visualize.attention_figure import draw_attention
 
-    checkpoint = args.source / BEST if args.source.is_dir() else args.source
-    if args.source.is_dir() and not checkpoint.exists():
-        raise InputError(f"{args.source} holds no {BEST}: name a run's folder that has one, or a checkpoint")
+    checkpoint = checkpoint_of(args.source)
     experiment = evaluation_of(checkpoint, args.data_root, args.gpu, args.split)
     folder, dataset = experiment.folder, experiment.folder.split(args.split)
     rows = dataset.rows.tolist()

@@ -1,0 +1,124 @@
+"""Command-line options that several tools share, as parents of their parsers, and what is derived from them."""
+
+import argparse
+from pathlib import Path
+
+from configs import CONFIGS, ROOT, SPLITS
+from dataset.extraction.vgg19 import PREPROCESSING
+from engine.run_folder import BEST
+from utils.errors import InputError
+
+
+def tool_parser(name: str, doc: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser for ``python -m tools.NAME`` that begins with the options of ``parents``.
+
+    Args:
+        name: of the tool's module.
+        doc: the docstring of the tool, shown by ``--help``.
+        parents: from the functions below.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m tools.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        parents=parents,
+    )
+
+
+def data_root_option(help: str = "features in the AVE layout") -> argparse.ArgumentParser:
+    """``--data_root DIR``, by default ``./data``."""
+    return _option("--data_root", type=Path, default=Path("./data"), metavar="DIR", help=f"{help} (default: ./data)")
+
+
+def gpu_option() -> argparse.ArgumentParser:
+    """``--gpu N``, for ``engine.device.choose_device``."""
+    return _option("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+
+
+def config_option(help: str, setting: str = "supervised") -> argparse.ArgumentParser:
+    """``--config FILE``, by default the config of ``setting``."""
+    default = CONFIGS[setting]
+    return _option(
+        "--config", type=Path, default=default, metavar="FILE", help=f"{help} (default: {default.relative_to(ROOT)})"
+    )
+
+
+def split_option(help: str = "split to score") -> argparse.ArgumentParser:
+    """``--split``, one of ``train``, ``val`` and ``test``, by default ``test``."""
+    return _option("--split", choices=SPLITS, default="test", help=f"{help} (default: test)")
+
+
+def source_argument() -> argparse.ArgumentParser:
+    """``RUN_OR_CHECKPOINT``, kept as ``source``. ``checkpoint_of`` gives its checkpoint."""
+    return _option("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or checkpoint, ours or published")
+
+
+def checkpoint_of(source: Path) -> Path:
+    """The checkpoint that a ``RUN_OR_CHECKPOINT`` stands for: the file itself, or the best epoch of a run folder.
+
+    Raises:
+        InputError: a run folder has no ``best.pth.tar``.
+    """
+    if not source.is_dir():
+        return source
+    if not (source / BEST).exists():
+        raise InputError(f"{source} holds no {BEST}: name a run's folder that has one, or a checkpoint")
+    return source / BEST
+
+
+def extractor_options() -> argparse.ArgumentParser:
+    """How features are made from a video, and where. Check the parsed values with ``check_extractor_options``."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
+    add = parser.add_argument
+    add(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder with vgg19-dcbb9e9d.pth and vggish-10086976.pth (default: download them once)",
+    )
+    add(
+        "--preprocessing",
+        choices=PREPROCESSING,
+        default="torchvision",
+        help="of the pictures: as torchvision's weights expect them, or BGR and mean-subtracted as Keras's and Caffe's "
+        "do; caffe needs vgg19-caffe.pth of your own in --weights DIR, under torchvision's parameter names "
+        "(default: torchvision)",
+    )
+    add(
+        "--frames_per_second",
+        type=int,
+        default=16,
+        metavar="N",
+        help="pictures over which each second is averaged; fewer are faster, AVE has 16 (default: 16)",
+    )
+    add(
+        "--batch_size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="pictures that go through VGG-19 at once (default: 32)",
+    )
+    add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
+    return parser
+
+
+def check_extractor_options(args: argparse.Namespace) -> None:
+    """Check the values of ``extractor_options``.
+
+    Raises:
+        InputError: a value is out of range, or a flag lacks another one.
+    """
+    for name in ("frames_per_second", "batch_size", "segments"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
+    if args.preprocessing == "caffe" and not args.weights:
+        raise InputError("--preprocessing caffe needs weights of your own, which nobody publishes: give --weights DIR")
+    if args.weights and not args.weights.is_dir():
+        raise InputError(f"--weights: {args.weights}: not a directory")
+
+
+def _option(*names: str, **options: object) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(*names, **options)
+    return parser

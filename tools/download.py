@@ -1,0 +1,244 @@
+"""Download the data of both settings and the authors' checkpoint, then check the data folder.
+
+The features (8.7 GB) and the checkpoint come from Google Drive, the small files from the repository of AVE-ECCV18;
+right_labels.h5 is made from Annotations.txt. An interrupted transfer of a large file resumes where it stopped, in this
+run or in the next one. A file that exists already is kept if it is whole. SHA256SUMS in each folder records the SHA-256
+of every file; a file that no longer agrees with it is reported.
+
+The tests try all of this against a server on the same machine. They cannot try without a network: whether the addresses
+are still right, Google Drive's confirmation pages, and its limit on the downloads of a file in a day.
+"""
+
+import argparse
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from configs import CONFIGS
+from dataset.annotations import read_annotations, segment_labels
+from dataset.hdf5 import open_hdf5, require_stored
+from dataset.layout import (
+    ANNOTATIONS,
+    DOWNLOADS,
+    FILES,
+    PUBLISHED_CHECKPOINT,
+    PUBLISHED_CHECKPOINT_URL,
+    segment_label_file,
+)
+from dataset.synthetic import NUM_SEGMENTS
+from model.checkpoint import load_checkpoint
+from tools.arguments import data_root_option, tool_parser
+from tools.check_data import check
+from tools.make_labels import write_files
+from utils.atomic import atomic_write
+from utils.command import run_command
+from utils.download import SECONDS, checked, download, one_line
+from utils.errors import InputError, os_error_as_input_error
+from utils.log import log_to_terminal
+from utils.packages import require_packages
+from utils.progress import shows_bars
+
+log = logging.getLogger(__name__)
+CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum
+RETRIES = 3  # for each large file, after a lost connection
+
+
+class Download(NamedTuple):
+    """A file to download."""
+
+    url: str
+    path: Path
+    check: Callable[[Path], object]  # raises InputError if a file is not the expected one, or incomplete
+    is_large: bool  # resumed by gdown, which also knows the pages of Google Drive
+
+
+def downloads(data_root: Path, runs: Path) -> list[Download]:
+    """All files of AVE and the authors' checkpoint, the largest last."""
+    found = [Download(url, data_root / name, content_check(name), _on_drive(url)) for name, url in DOWNLOADS.items()]
+    checkpoint = runs / PUBLISHED_CHECKPOINT
+    found.append(Download(PUBLISHED_CHECKPOINT_URL, checkpoint, lambda path: load_checkpoint(path, "supervised"), True))
+    return sorted(found, key=lambda each: (each.is_large, each.path.name.startswith("visual")))
+
+
+def content_check(name: str) -> Callable[[Path], object]:
+    """A check that raises ``InputError`` for a path that is not the file ``name`` of the layout, or not all of it."""
+    if name == ANNOTATIONS:
+        return read_annotations
+    key = FILES[name].key
+    return lambda path: require_stored(open_hdf5(path, key), path)
+
+
+def get(wanted: Download) -> None:
+    """Keep the existing file if it is whole and as recorded; download it otherwise.
+
+    Raises:
+        InputError: the file is not available, or the existing one is whole but not as recorded.
+    """
+    path = wanted.path
+    with os_error_as_input_error(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    recorded = read_checksums(path.parent)
+    if path.exists():
+        try:
+            wanted.check(path)
+        except InputError as error:
+            log.info("%s; downloading it again", error)
+        else:
+            digest = sha256_of(path)
+            if recorded.get(path.name, digest) != digest:
+                raise InputError(
+                    f"{path}: has changed since its SHA-256 was recorded: move it away to download it again, or, if it "
+                    f"is right, remove its line from {path.parent / CHECKSUMS}"
+                )
+            log.info("%s: exists, SHA-256 %s", path, "as recorded" if path.name in recorded else "recorded")
+            record_checksum(path, digest)
+            return
+    log.info("%s: from %s", path, wanted.url)
+    transfer = download_large if wanted.is_large else download
+    transfer(wanted.url, path, wanted.check)
+    record_checksum(path, sha256_of(path))
+
+
+def download_large(url: str, path: Path, check: Callable[[Path], object]) -> None:
+    """``utils.download.download`` for a large file: a transfer that was interrupted before is resumed.
+
+    Raises:
+        InputError: the file is not available, fails the check or cannot be written.
+    """
+    import gdown
+    from requests.exceptions import RequestException  # gdown depends on it
+
+    with os_error_as_input_error(path), atomic_write(path) as temporary:
+        temporary.unlink(missing_ok=True)  # gdown would take it for the whole file
+        try:
+            gdown.download(
+                url,
+                str(temporary),
+                quiet=not shows_bars(),
+                use_cookies=False,
+                resume=True,
+                log_messages={"start": "", "output": ""},
+                progress=None if shows_bars() else TenthsInLog(path.name),
+                timeout=SECONDS,
+                retries=RETRIES,
+            )
+        except (gdown.exceptions.DownloadError, RequestException) as error:
+            reason = one_line(error).split(" The received bytes")[0]
+            kept = "".join(f"; {part} is kept to resume from" for part in path.parent.glob(f"{temporary.name}*.part"))
+            raise InputError(f"{url}: not available: {reason}{kept}") from error
+        except OSError:
+            raise  # of the disk
+        except Exception as error:  # a page of Google Drive that gdown does not know
+            raise InputError(f"{url}: not available: gdown failed with {error!r:.200}") from error
+        checked(url, temporary, check)
+
+
+class TenthsInLog:
+    """Progress of a transfer without a terminal: a line in the log for each tenth of the file."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.next = 0.0  # part of the file that the next line waits for
+
+    def __call__(self, arrived: int, total: int | None) -> None:
+        part = arrived / total if total else 0.0
+        if part >= self.next:
+            log.info("%s: %.1f MB (%.0f %%)", self.name, arrived / 1e6, 100 * part)
+            self.next = part + 0.1
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The recorded SHA-256 of files of a folder, by name.
+
+    Raises:
+        InputError: the record cannot be read.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return {}
+    try:
+        lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {name.removeprefix("*"): digest for digest, name in lines}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read, expected lines of a SHA-256 and a name: move it away") from error
+
+
+def record_checksum(path: Path, digest: str) -> None:
+    """Record the SHA-256 of a file in its folder."""
+    checksums = {**read_checksums(path.parent), path.name: digest}
+    record = path.parent / CHECKSUMS
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
+    with os_error_as_input_error(record), atomic_write(record) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def get_all(wanted: Sequence[Download]) -> None:
+    """Get all files that are available.
+
+    Raises:
+        InputError: a sentence for each one that is not.
+    """
+    failures = []
+    for each in wanted:
+        try:
+            get(each)
+        except InputError as error:
+            log.info("failed: %s", error)
+            failures.append(str(error))
+        except (KeyboardInterrupt, SystemExit):
+            log.info("stopped: the same command resumes")
+            raise
+    if failures:
+        title = f"{len(failures)} of {len(wanted)} files are still missing:"
+        remedy = "Run the same command again, or put them there by hand: it then checks them."
+        raise InputError("\n".join([title, *failures, remedy]))
+
+
+def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
+    """Get all files, make the labels per segment, and check the folder; gives the exit status.
+
+    Raises:
+        InputError: files are not available.
+    """
+    get_all(wanted)
+    if not segment_label_file(data_root).exists():
+        labels = segment_labels(read_annotations(data_root / ANNOTATIONS, NUM_SEGMENTS), NUM_SEGMENTS)
+        write_files(data_root, {"right_labels.h5": labels})
+        log.info("%s: made from the annotations", data_root / "right_labels.h5")
+    return check(data_root, CONFIGS["supervised"], full=False)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = tool_parser("download", __doc__, data_root_option("directory of the data"))
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("./Exps"),
+        metavar="DIR",
+        help=f"directory of runs, for {PUBLISHED_CHECKPOINT} (default: ./Exps)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    log_to_terminal()
+    require_packages("gdown", "pooch")
+    sys.exit(prepare(args.data_root, downloads(args.data_root, args.runs)))
+
+
+def _on_drive(url: str) -> bool:
+    return "drive.google" in url
+
+
+if __name__ == "__main__":
+    run_command(main)

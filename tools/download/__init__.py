@@ -1,1 +1,0 @@
-"""The package of ``python -m tools.download``."""
