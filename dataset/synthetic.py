@@ -16,13 +16,14 @@ import h5py
 import numpy as np
 
 from dataset.annotations import Annotation, class_names, noisy_labels, segment_labels, video_labels
-from dataset.hdf5 import new_hdf5
+from dataset.hdf5 import new_hdf5, open_hdf5, read_all
 from dataset.layout import ANNOTATIONS
 from utils.atomic import atomic_write
 from utils.signals import deferred_signals
 
 VISUAL_DIM, AUDIO_DIM = 512, 128
 NUM_SEGMENTS = 10
+TRUTH = "truth.h5"
 NOBODY = -1  # no class is seen, or heard
 
 # Independent streams of random numbers; those of single videos are [seed, stream, row].
@@ -176,7 +177,7 @@ def write_synthetic_ave(
         text = "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
         stack.enter_context(atomic_write(out / ANNOTATIONS)).write_text(text, encoding="utf-8")
 
-        truth = create("truth.h5")
+        truth = create(TRUTH)
         truth["bias"] = generator.bias
         regions = truth.create_dataset("regions", (num_videos, NUM_SEGMENTS, size, size), np.uint8)
         seen, heard = (truth.create_dataset(name, (num_videos, NUM_SEGMENTS), np.int16) for name in ("seen", "heard"))
@@ -193,3 +194,12 @@ def write_synthetic_ave(
                 regions[row], seen[row], heard[row] = video.regions, video.seen, video.heard
             features["visual" + suffix][row] = video.visual
             features["audio" + suffix][row] = video.audio
+
+
+def read_truth(root: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Read ``bias`` (K,) or ``regions`` (rows, t, h, w) of synthetic data; None for data of another kind or shape."""
+    path = root / TRUTH
+    if not path.is_file():
+        return None
+    truth = open_hdf5(path, name)
+    return read_all(truth, path) if truth.shape == shape else None

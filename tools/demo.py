@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="synthetic data (default: data/demo)")
     parser.add_argument("--runs", type=Path, default=Path("Exps/demo"), help="folder of both runs (default: Exps/demo)")
     args = parser.parse_args()
-    require_packages("matplotlib")  # for the reports; checked before minutes of training
+    require_packages("matplotlib", "jinja2")  # of the reports; checked before minutes of training
 
     if not (ROOT / args.data / "truth.h5").exists():
         run("-m", "tools.make_data", "--out", args.data, *DATA_FLAGS)

@@ -1,11 +1,12 @@
-"""What an evaluation says of events and videos, against counting by hand."""
+"""Statistics of an evaluation, against counting by hand."""
 
 import numpy as np
 import pytest
 import torch
 
 from engine.evaluation import Evaluation
-from tools.report.statistics import correlation, statistics
+from tools.report.modalities import correlation
+from tools.report.statistics import statistics
 
 # Three events and background, 3; four videos of four segments.
 TRUTH = [[0, 0, 3, 3], [1, 1, 1, 1], [3, 3, 3, 3], [3, 0, 0, 3]]
@@ -21,16 +22,18 @@ def test_confusion_counts_every_segment_once(stats):
     expected = np.array([[1, 2, 0, 1], [0, 3, 1, 0], [0, 0, 0, 0], [0, 2, 0, 6]])
     np.testing.assert_array_equal(stats.confusion, expected)
     np.testing.assert_array_equal(stats.counts, [4, 4, 0, 8])
-    np.testing.assert_array_equal(stats.class_accuracy, [25, 75, np.nan, 75])
-    np.testing.assert_allclose(stats.class_precision, [100, 100 * 3 / 7, 0, 100 * 6 / 7])
+    np.testing.assert_array_equal(stats.recall, [25, 75, np.nan, 75])
+    np.testing.assert_allclose(stats.precision, [100, 100 * 3 / 7, 0, 100 * 6 / 7])
 
 
 def test_videos_are_known_by_their_event_and_its_length(stats):
     np.testing.assert_array_equal(stats.video_event, [0, 1, 3, 0])
-    np.testing.assert_array_equal(stats.videos, [2, 1, 0])
+    np.testing.assert_array_equal(stats.videos, [2, 1, 0, 1])
     np.testing.assert_array_equal(stats.event_length, [2, 4, 0, 2])
     np.testing.assert_array_equal(stats.video_accuracy, [75, 75, 100, 0])
+    assert stats.length_accuracy == {0: 100, 2: 37.5, 4: 75}
     assert stats.spotting_accuracy == 100 * 13 / 16
+    assert stats.event_accuracy == 50
 
 
 def test_means_are_over_the_segments_and_the_videos_of_an_event(stats):
@@ -41,7 +44,7 @@ def test_means_are_over_the_segments_and_the_videos_of_an_event(stats):
 
 def test_extremes_are_in_order_and_no_video_is_shown_twice(stats):
     chosen = {name: places.tolist() for name, places in stats.extremes(1).items()}
-    assert chosen == {"worst": [3], "median": [0], "best": [2]}
+    assert chosen == {"worst": [3], "median": [1], "best": [2]}
     alone = statistics(Evaluation(torch.tensor(PREDICTED[:1]), torch.tensor(TRUTH[:1]), num_events=3))
     assert {name: places.tolist() for name, places in alone.extremes(3).items()} == {
         "worst": [0],
@@ -50,7 +53,7 @@ def test_extremes_are_in_order_and_no_video_is_shown_twice(stats):
     }
 
 
-def test_correlation_leaves_out_what_is_not_there():
+def test_correlation_ignores_missing_values_and_is_nan_where_undefined():
     assert correlation(np.array([1, 2, np.nan, 3]), np.array([2.0, 4, -9, 6])) == pytest.approx(1)
-    assert correlation(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])) is None
-    assert correlation(np.array([1.0, np.nan, 3]), np.array([5.0, 6, 7])) is None
+    assert np.isnan(correlation(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])))
+    assert np.isnan(correlation(np.array([1.0, np.nan, 3]), np.array([5.0, 6, 7])))

@@ -1,7 +1,7 @@
-"""What the pictures share: colours, sizes and how they are written.
+"""Colours, sizes and output shared by all pictures.
 
-The colours are after Okabe and Ito: whoever does not tell red from green sees them apart, and so does a print in grey.
-Pictures are narrow, so that their type is large enough on a phone.
+The colours are those of Okabe and Ito, which remain distinct for colour-blind readers and in greyscale print.
+Pictures are narrow so that their type stays legible on a phone.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,10 @@ from matplotlib.figure import Figure
 from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
-VISUAL, AUDIO, JOINT = "#0072B2", "#D55E00", "#00805E"  # what is seen, what is heard, what joins both
-RIGHT, WRONG = JOINT, AUDIO  # of answers; a wrong one is hatched, too
+VISUAL, AUDIO, JOINT = "#0072B2", "#D55E00", "#00805E"
 INK, GREY, GRID, PALE = "#1F2328", "#59636E", "#D0D7DE", "#E6EAEE"
-SEQUENTIAL = "viridis"  # a colour map that grows lighter evenly
-SHARES = "Blues"  # one that grows darker from white: it spares ink where most is 0
 NARROW, WIDE = 4.7, 8.4  # inches
-LINE = 0.2  # inches from one named row to the next
+LINE = 0.2  # inches between rows with a name each
 DPI = 200
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -45,11 +42,17 @@ STYLE = {
     "axes.spines.right": False,
     "hatch.linewidth": 0.7,
 }
+GATES = {  # with their markers, whose shapes stay visible where they coincide
+    "picture gate": {"color": VISUAL, "marker": "o", "ms": 7.5, "mfc": "none", "mew": 1.6},
+    "sound gate": {"color": AUDIO, "marker": "s", "ms": 4.2},
+    "multimodal gate m": {"color": JOINT, "marker": "|", "ms": 10, "mew": 2.2},
+}
+NAME_LENGTH = 30  # characters of an event name beside an axis; the longest in AVE has 29
 
 
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches to draw in, which is then written as a PNG, whole or not at all.
+    """Give a figure of ``width`` x ``height`` inches to draw in, then write it as a PNG, completely or not at all.
 
     Raises:
         InputError: the file cannot be written.
@@ -65,14 +68,11 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def light_grid(axes: Axes, axis: str) -> None:
-    """Thin lines behind what is drawn, along ``x`` or ``y``."""
+    """Draw thin grid lines behind the data, for ``x`` or ``y``."""
     axes.grid(axis=axis, color=GRID, lw=0.6)
     axes.set_axisbelow(True)
 
 
-NAME_LENGTH = 30  # characters of an event's name beside an axis; the longest one of AVE has 29
-
-
 def shortened(name: str, length: int) -> str:
-    """A name in so many characters."""
+    """Cut a name to ``length`` characters, with an ellipsis."""
     return name if len(name) <= length else name[: length - 1].rstrip(" ,(") + "…"

@@ -1,4 +1,4 @@
-"""The picture of a prediction: a video's frames, its sound, how likely an event is, and which events were found."""
+"""The picture of a prediction: frames, sound, event probability and the events found."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from dataset.extraction.video import is_silent, pictures_at
 from model import Prediction, TrainedMAGAN
 from tools.drawing.plots import AUDIO, DPI, JOINT, NAME_LENGTH, WIDE, light_grid, picture, shortened
 
-STRIP, SOUND, CURVE, LANE, REST = 0.8, 1.1, 1.1, 0.3, 1.3  # inches, of the four parts and of what is around them
-EVENT, LIMIT = JOINT, AUDIO  # they differ in grey, too
+STRIP, SOUND, CURVE, LANE, REST = 0.8, 1.1, 1.1, 0.3, 1.3  # inches, of the four parts and around them
+EVENT, LIMIT = JOINT, AUDIO  # distinct in greyscale, too
 FFT = 512
-LONG = 120  # s; above it, times are minutes and seconds
+LONG = 120  # s, above which times are minutes and seconds
 COLUMNS = 1500  # of the spectrogram: more than the picture shows
 
 
@@ -22,10 +22,10 @@ def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Predictio
     """Draw a prediction as a PNG.
 
     Args:
-        out: the file to write.
-        video: the video file, from which the frames are taken.
+        out: PNG to write.
+        video: its file, for the frames.
         sound: (n,), at 16 kHz.
-        prediction: what ``model`` says of the video.
+        prediction: of ``model`` for the video.
         model: gives the threshold.
 
     Raises:
@@ -50,7 +50,7 @@ def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Predictio
 
 
 def _frames(axis: Axes, video: Path, seconds: int) -> None:
-    """As many frames side by side as fit, each over the time that it stands for."""
+    """Draw as many frames as fit side by side, each over the time around it."""
     height = round(STRIP * DPI)
     first = pictures_at(video, [0.0], height)[0]
     count = max(1, round(0.85 * WIDE / STRIP * first.shape[0] / first.shape[1]))
@@ -63,7 +63,7 @@ def _frames(axis: Axes, video: Path, seconds: int) -> None:
 
 
 def _sound(axis: Axes, sound: np.ndarray, seconds: int) -> None:
-    """The spectrogram, louder is brighter, over 60 dB below the loudest."""
+    """Draw the spectrogram: louder is brighter, down to 60 dB below the loudest."""
     axis.set(ylim=(0, SAMPLE_RATE / 2000), ylabel="sound (kHz)", facecolor="black")
     sound = np.pad(sound[: seconds * SAMPLE_RATE], (0, max(0, FFT - len(sound))))
     if is_silent(sound):
@@ -96,7 +96,7 @@ def _sound(axis: Axes, sound: np.ndarray, seconds: int) -> None:
 
 def _probability(axis: Axes, prediction: Prediction, threshold: float) -> None:
     edges = np.arange(len(prediction.classes) + 1)
-    axis.stairs(prediction.event_probability, edges, color=EVENT, lw=1.6, label="an event, second by second")
+    axis.stairs(prediction.event_probability, edges, color=EVENT, lw=1.6, label="event, per second")
     axis.axhline(threshold, color=LIMIT, ls="--", lw=1.3, label=f"threshold, {threshold:g}")
     axis.set(ylim=(0, 1.02), ylabel="probability")
     light_grid(axis, "y")
@@ -104,13 +104,13 @@ def _probability(axis: Axes, prediction: Prediction, threshold: float) -> None:
 
 
 def _events(axis: Axes, prediction: Prediction, names: list[str]) -> None:
-    """A lane per class, a bar per event; its probability is in the bar, beside it, or else below the class's name."""
+    """Draw a lane per class with a bar per event; its probability is in the bar, beside it, or below the class name."""
     seconds = len(prediction.classes)
-    room = 0.045 * seconds  # that a number takes
+    room = 0.045 * seconds  # taken by a number
     labels = []
     for lane, name in enumerate(names):
         events = [event for event in prediction.events if event.name == name]
-        taken = 0.0  # where the lane is free again
+        taken = 0.0  # the end of what the lane shows so far
         left_out = []
         for event, end_of_room in zip(events, [*(event.start for event in events[1:]), seconds], strict=True):
             length = event.end - event.start
@@ -136,7 +136,7 @@ def _events(axis: Axes, prediction: Prediction, names: list[str]) -> None:
 
 
 def _in_words(probabilities: list[float]) -> str:
-    """Probabilities that have no room where they belong, in a few characters."""
+    """Probabilities without room beside their bars, in a few characters."""
     if len(probabilities) > 3:
         return f"others {min(probabilities):.2f} to {max(probabilities):.2f}"
     return ", ".join(f"{probability:.2f}" for probability in probabilities)

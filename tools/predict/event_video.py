@@ -17,23 +17,23 @@ from model import Prediction
 from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
-EVENT, BACKGROUND = "#0072B2", "#1F2328"  # of the strip at the bottom
-STRIP = 0.09  # its height, of the picture's
+EVENT, BACKGROUND = "#0072B2", "#1F2328"  # colours of the strip at the bottom
+STRIP = 0.09  # its height relative to the picture's
 OPACITY = 0.85
 DPI = 100
 CLOCK = Fraction(1, 90000)  # s, the unit of the frames' time stamps
 SOUND_RATE = 48000  # Hz
 
-Packets = Iterator[tuple[float, list[av.Packet]]]  # with the second that they belong to
+Packets = Iterator[tuple[float, list[av.Packet]]]  # with their time in seconds
 
 
 def render_events(out: Path, video: Path, prediction: Prediction) -> None:
-    """Write an MP4 (H.264, AAC) of a video that says in each second which event was found there, if any.
+    """Write an MP4 (H.264, AAC) of a video with a label of the predicted event, or background, in each second.
 
     Args:
-        out: the file to write.
-        video: the video file.
-        prediction: what a network says of the video.
+        out: MP4 to write.
+        video: its file.
+        prediction: for the video.
 
     Raises:
         VideoError: the video cannot be decoded.
@@ -65,7 +65,7 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
 
 
 class Labels:
-    """What stands on the strip at the bottom of the picture, in each second."""
+    """The labels on the strip at the bottom of the picture, one per second."""
 
     def __init__(self, prediction: Prediction, height: int, width: int) -> None:
         self.shape = max(24, round(STRIP * height)), width
@@ -98,7 +98,7 @@ class Labels:
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as it is shown, less a row or a column that makes a side odd, which H.264 cannot take."""
+    """A frame as shown, without the last row or column of an odd number of them: H.264 needs even sides."""
     picture = upright(frame.to_ndarray(format="rgb24"), frame)
     height, width = picture.shape[:2]
     return picture[: height // 2 * 2, : width // 2 * 2]

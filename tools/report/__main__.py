@@ -1,18 +1,20 @@
-"""A report on a checkpoint: one page, report.html, with its pictures beside it and inside it, and predictions.csv.
+"""Report on a checkpoint: report.html, a single page with its pictures embedded, the pictures and predictions.csv.
 
-A run's folder gives the report on its best.pth.tar, with the curves of the training; a checkpoint alone gives the
-same without them. It works for both settings and for the authors' checkpoints, which are scored as published.
+A run folder gives the report on its best.pth.tar, including the training curves; a checkpoint alone gives the same
+without the curves. Works for both settings and for the authors' checkpoints, which are evaluated as published.
 """
 
 import argparse
 import csv
 import logging
-import math
 from pathlib import Path
 
+import numpy as np
+
+from engine.experiment import evaluation_of
+from engine.predictions import write_predictions
 from engine.run_folder import METRICS
 from tools.arguments import checkpoint_of, data_root_option, gpu_option, source_argument, split_option, tool_parser
-from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -20,18 +22,14 @@ from utils.packages import require_packages
 
 log = logging.getLogger(__name__)
 
-PAGE, PREDICTIONS = "report.html", "predictions.csv"
-
 
 def parse_arguments() -> argparse.Namespace:
-    parents = (source_argument(), data_root_option(), gpu_option(), split_option())
-    parser = tool_parser("report", __doc__, *parents)
-    add = parser.add_argument
-    add(
+    parser = tool_parser("report", __doc__, source_argument(), data_root_option(), gpu_option(), split_option())
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder to write; made if it is not there, and a report in it is replaced (default: report in the run's "
+        help="folder to write, created if necessary; an earlier report in it is replaced (default: report in the run "
         "folder, or NAME_report beside the checkpoint NAME)",
     )
     return parser.parse_args()
@@ -40,50 +38,44 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    require_packages("matplotlib")
+    require_packages("matplotlib", "jinja2")
+    from tools.report.page import write_page
 
-    from engine.experiment import evaluation_of  # these take seconds to import
-    from engine.predictions import write_predictions
-    from tools.report.page import report_page
-    from tools.report.sections import Report
-
-    checkpoint, metrics = checkpoint_of(args.source), []
-    out = args.source.with_name(args.source.name.removesuffix(".tar").removesuffix(".pth") + "_report")
+    checkpoint = checkpoint_of(args.source)
     if args.source.is_dir():
-        out = args.source / "report"
-        metrics = read_metrics(args.source / METRICS)
+        out, metrics = args.source / "report", read_metrics(args.source / METRICS)
+    else:
+        out, metrics = args.source.with_name(f"{args.source.name.removesuffix('.tar').removesuffix('.pth')}_report"), {}
     out = args.out or out
 
     experiment = evaluation_of(checkpoint, args.data_root, args.gpu, args.split)
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation = experiment.score(detailed=True)
-    write_predictions(out / PREDICTIONS, evaluation, experiment.class_names(), experiment.folder, args.split)
-    # What the network knows of a video with another event's sound, it has seen; with another event's picture, heard.
-    seen, heard = (experiment.score(detailed=True, mismatched=modality) for modality in ("audio", "visual"))
-    report = Report(out, experiment, metrics, evaluation, seen, heard)
-    page = report_page(report.title, report.lead, report.facts, report.sections())
-    with os_error_as_input_error(out / PAGE), atomic_write(out / PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(out / PAGE)
+    write_predictions(out / "predictions.csv", evaluation, experiment.class_names(), experiment.folder, args.split)
+    own_picture = experiment.score(detailed=True, mismatched="audio")
+    own_sound = experiment.score(detailed=True, mismatched="visual")
+    print(write_page(out, experiment, metrics, evaluation, own_picture, own_sound))
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The epochs of a run, NaN where a figure was not taken; none if the run has recorded none.
+def read_metrics(path: Path) -> dict[str, np.ndarray]:
+    """Read the columns of a run's ``metrics.csv``, (epochs,) each, NaN where not measured; empty without the file.
 
     Raises:
         InputError: the file is not what a run writes.
     """
     if not path.exists():
-        return []
+        return {}
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = [{name: float(value or math.nan) for name, value in row.items()} for row in csv.DictReader(file)]
-        if any(not {"epoch", "loss"} <= row.keys() for row in rows):
-            raise ValueError("it has no columns epoch and loss")
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(f"{path}: is not the metrics of a run: {error}") from error
-    return rows
+            names, *rows = csv.reader(file)
+        values = np.array([[float(value or "nan") for value in row] for row in rows])
+        metrics = dict(zip(names, values.T, strict=True))
+        if missing := {"epoch", "loss", "train_accuracy", "val_accuracy", "test_accuracy"} - metrics.keys():
+            raise ValueError(f"it has no column {min(missing)}")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not the metrics of a run: {error}") from error
+    return metrics
 
 
 if __name__ == "__main__":

@@ -1,115 +1,162 @@
-"""A report as one HTML page that opens from disk: pictures are inside it, nothing is fetched from anywhere."""
+"""The report's page: draws the pictures and fills in the template, which holds the text."""
 
 import base64
-from collections.abc import Sequence
-from html import escape
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; background: #fff; color: #1f2328;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
-  overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .3rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; padding-top: .6rem; border-top: 1px solid #d0d7de; }
-p { margin: .5rem 0; max-width: 46rem; }
-.facts { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
-.facts li { flex: 1 1 9.5rem; padding: .6rem .8rem; background: #f6f7f9; border-radius: .4rem; }
-.facts b { display: block; font-size: 1.35rem; }
-.facts span, figcaption { color: #59636e; font-size: .875rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem 2rem;
-  align-items: start; }
-figure { margin: .5rem 0; min-width: 0; }
-figure img { display: block; width: 100%; max-width: 37rem; height: auto; }
-figure.wide img { max-width: 56rem; }
-.scroll { overflow-x: auto; }
-.scroll:focus-visible { outline: 2px solid #0072b2; }
-figure.wide .scroll img { min-width: 40rem; }
-table { border-collapse: separate; border-spacing: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #d0d7de; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
-th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
-@media (max-width: 40rem) { th:first-child, td:first-child { min-width: 8rem; white-space: normal; } }
-@media print {
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  .figures { grid-template-columns: 1fr 1fr; gap: .5rem 1rem; }
-  .scroll { overflow: visible; }
-  figure.wide .scroll img { min-width: 0; }
-  figure, tr, .facts li { break-inside: avoid; }
-  h2 { break-after: avoid; }
-  table { font-size: 8pt; }
-}
-"""
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from configs import SETTING_NAMES
+from dataset.annotations import BACKGROUND, video_ids
+from engine.evaluation import Evaluation
+from engine.experiment import Experiment
+from tools.drawing.timelines import Timeline
+from tools.report import figures
+from tools.report.modalities import bias_correlations, gates_by_name, swap_probabilities
+from tools.report.statistics import Statistics, statistics
+from utils.atomic import atomic_write
+from utils.errors import os_error_as_input_error
+
+EXTREMES = 3  # videos shown of the worst, the median and the best
 
 
-class Picture(NamedTuple):
-    """A PNG with the words that stand for it where it cannot be seen, and those beneath it."""
+def write_page(
+    out: Path,
+    experiment: Experiment,
+    metrics: Mapping[str, np.ndarray],
+    evaluation: Evaluation,
+    own_picture: Evaluation | None,
+    own_sound: Evaluation | None,
+) -> Path:
+    """Write ``report.html`` and its pictures.
 
-    path: Path
-    alt: str
-    caption: str
-    wide: bool = False  # larger than a phone: it is scrolled there
+    Args:
+        out: the folder, which exists.
+        experiment: the checkpoint, its data and its options.
+        metrics: of the run, by column, (epochs,) each; empty without a run.
+        evaluation: detailed evaluation of the split.
+        own_picture: the same where each video has the sound of another event; None if the split shows one event.
+        own_sound: the same where each video has the picture of another event.
 
+    Raises:
+        InputError: a file cannot be written.
+    """
+    setting = experiment.model.setting
+    stats = statistics(evaluation)
+    names = [*experiment.class_names(), BACKGROUND]
+    figures.draw_class_accuracy(out / "events.png", stats, names, evaluation.accuracy)
+    figures.draw_length_accuracy(out / "lengths.png", stats)
+    figures.draw_confusion(out / "confusion.png", stats, names)
 
-class Table(NamedTuple):
-    """A table; the first column and those in ``text`` are words, the others numbers."""
+    gates = gates_by_name(evaluation)
+    event_gates = {name: stats.event_mean(gate) for name, gate in gates.items()}
+    gate_order = _draw_modalities(out / "gates.png", event_gates, stats, names, "mean gate on segments of the event")
+    swap = swap_probabilities(stats, evaluation, own_picture, own_sound) if own_picture and own_sound else {}
+    swap_order = _draw_modalities(out / "modalities.png", swap, stats, names, "mean probability of the true event")
 
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text: Sequence[int] = ()
+    def embedded(name: str) -> str:
+        """A picture as a data URL."""
+        return "data:image/png;base64," + base64.b64encode((out / f"{name}.png").read_bytes()).decode()
 
-
-class Section(NamedTuple):
-    """A heading with paragraphs, pictures and perhaps a table."""
-
-    title: str
-    paragraphs: Sequence[str]
-    pictures: Sequence[Picture] = ()
-    table: Table | None = None
-
-
-def report_page(title: str, lead: Sequence[str], facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    """The page; ``facts`` are a figure and what it is, each. All words are plain text."""
-    cards = "".join(f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for value, name in facts)
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head>\n'
-        f"<body><header><h1>{escape(title)}</h1>{_paragraphs(lead)}</header>\n"
-        f'<main><ul class="facts">{cards}</ul>\n' + "\n".join(map(_section, sections)) + "</main></body></html>\n"
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _section(section: Section) -> str:
-    pictures = "".join(map(_figure, section.pictures))
-    figures = f'<div class="figures">{pictures}</div>' if len(section.pictures) > 1 else pictures
-    table = _table(section.table) if section.table else ""
-    return f"<section><h2>{escape(section.title)}</h2>{_paragraphs(section.paragraphs)}{figures}{table}</section>"
-
-
-def _paragraphs(paragraphs: Sequence[str]) -> str:
-    return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
-
-
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.path.read_bytes()).decode()
-    image = f'<img src="data:image/png;base64,{data}" alt="{escape(picture.alt)}">'
-    if picture.wide:
-        image = f'<div class="scroll" tabindex="0">{image}</div>'
-    kind = ' class="wide"' if picture.wide else ""
-    return f"<figure{kind}>{image}<figcaption>{escape(picture.caption)}</figcaption></figure>"
-
-
-def _table(table: Table) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        kinds = (' class="text"' if column in table.text else "" for column in range(len(cells)))
-        return "<tr>" + "".join(f"<{tag}{k}>{escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True)) + "</tr>"
-
-    body = "".join(row(cells, "td") for cells in table.rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead>{row(table.head, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
+    environment.filters |= {"percent": percent, "mean": mean, "embedded": embedded}
+    environment.tests["nan"] = math.isnan
+    page = environment.get_template("page.html.jinja").render(
+        checkpoint=experiment.checkpoint,
+        options=experiment.options,
+        config=experiment.config,
+        setting=setting,
+        setting_name=SETTING_NAMES[setting],
+        evaluation=evaluation,
+        named=_named_accuracy(evaluation, stats),
+        training=_draw_training(out, experiment, metrics) if metrics else None,
+        stats=stats,
+        names=names,
+        classes=[*stats.present, stats.num_events],
+        gates=gates,
+        has_event=stats.truth < stats.num_events,
+        background=stats.truth == stats.num_events,
+        gate_order=gate_order,
+        swap=swap,
+        swap_order=swap_order,
+        correlations=bias_correlations(experiment.folder, event_gates, swap),
+        videos=_draw_videos(out, experiment, evaluation, stats, names),
     )
+    path = out / "report.html"
+    with os_error_as_input_error(path), atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def _named_accuracy(evaluation: Evaluation, stats: Statistics) -> float:
+    """Percent of the videos with an event whose most probable event is the true one; NaN without such videos."""
+    has_event = stats.video_event < stats.num_events
+    best = evaluation.details.class_probability[:, : stats.num_events].argmax(dim=-1).numpy()
+    return 100 * float(np.mean((best == stats.video_event)[has_event])) if has_event.any() else math.nan
+
+
+def _draw_training(out: Path, experiment: Experiment, metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    columns, kept = list(metrics), experiment.checkpoint.scores.get("epoch")
+    losses = {name: metrics[name] for name in columns[columns.index("loss") : columns.index("train_accuracy")]}
+    figures.draw_losses(out / "loss.png", metrics["epoch"], losses, kept)
+    train = "train (of videos)" if experiment.model.setting == "weakly" else "train"
+    accuracies = {train: "train_accuracy", "val": "val_accuracy", "test": "test_accuracy"}
+    accuracies = {name: metrics[column] for name, column in accuracies.items()}
+    figures.draw_accuracies(out / "accuracy.png", metrics["epoch"], accuracies, kept)
+    highest = [f"{name} {percent(np.nanmax(values))}" for name, values in accuracies.items()]
+    return {"loss": metrics["loss"], "highest": highest}
+
+
+def _draw_modalities(
+    path: Path, values: Mapping[str, np.ndarray], stats: Statistics, names: Sequence[str], label: str
+) -> list[int]:
+    """Draw values (K,) of the picture, of the sound and of both; gives the order of the events from top to bottom."""
+    if not values or not stats.present:
+        return []
+    of_picture, of_sound, _ = values.values()
+    order = sorted(stats.present, key=lambda k: of_picture[k] - of_sound[k])
+    figures.draw_modalities(path, values, names, order, label)
+    return order
+
+
+def _draw_videos(
+    out: Path, experiment: Experiment, evaluation: Evaluation, stats: Statistics, names: Sequence[str]
+) -> dict[str, list[Timeline]]:
+    rows = experiment.folder.split(experiment.options.split).rows.tolist()
+    ids = video_ids(experiment.folder.root, rows)
+    videos = {}
+    for kind, chosen in stats.extremes(EXTREMES).items():
+        timelines = [
+            Timeline(
+                f"{names[stats.video_event[i]]} · {stats.video_accuracy[i]:.0f} % correct\n"
+                + " · ".join(filter(None, (f"row {rows[i]}", ids[i]))),
+                stats.truth[i],
+                stats.predicted[i],
+                evaluation.details.event_probability[i].numpy(),
+            )
+            for i in chosen
+        ]
+        if timelines:
+            threshold = experiment.config.model.event_threshold
+            figures.draw_timelines(out / f"timelines_{kind}.png", timelines, names, threshold)
+            videos[kind] = timelines
+    return videos
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Format a percentage; NaN is "none"."""
+    return f"{value:.{digits}f} %" if math.isfinite(value) else "none"
+
+
+def mean(values: np.ndarray) -> str:
+    """Format the mean of values; that of no values is "none"."""
+    return f"{values.mean():.2f}" if values.size else "none"

@@ -1,49 +1,40 @@
-"""Draw the attention of CMGCA in chosen videos: where the model looks, second by second, before it answers.
+"""Draw the attention of CMGCA in chosen videos, second by second.
 
-A picture per row shows m1, the visual spatial attention, and m2, the audio-guided one, over the regions of each
-second, above truth, prediction, gates and the probability of an event. On synthetic data, where it is known which
-regions hold the event, the share of the attention inside them is printed beside their share of the area, measured on
-the segments of the whole split whose event fills a part of the frame.
+Each row of the data gives a picture of m1, the visual spatial attention, and m2, the audio-guided attention, over the
+regions of each second, above truth, prediction, gates and event probability. On synthetic data, where the regions of
+the event are known, the share of the attention inside them is printed beside their share of the area, over the segments
+of the whole split whose event fills a part of the frame.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataset.annotations import BACKGROUND, video_ids
+from dataset.labels import video_events
+from dataset.synthetic import read_truth
+from engine.evaluation import Evaluation
+from engine.experiment import evaluation_of
 from tools.arguments import checkpoint_of, data_root_option, gpu_option, source_argument, split_option, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.packages import require_packages
 
-if TYPE_CHECKING:
-    from engine.evaluation import Evaluation
-    from tools.visualize.attention_figure import Attention
-
 FRAME_HEIGHT = 180  # pixels
 
 
 def parse_arguments() -> argparse.Namespace:
-    split = split_option("split that they are in")
-    parser = tool_parser("visualize", __doc__, source_argument(), data_root_option(), gpu_option(), split)
+    parser = tool_parser("visualize", __doc__, source_argument(), data_root_option(), gpu_option(), split_option())
     add = parser.add_argument
-    add(
-        "--rows",
-        type=int,
-        nargs="+",
-        required=True,
-        metavar="ROW",
-        help="row numbers of the data, of videos of --split",
-    )
-    add("--video", type=Path, metavar="FILE", help="the raw video of the one row, to draw over its frames")
+    add("--rows", type=int, nargs="+", required=True, metavar="ROW", help="row numbers of videos of --split")
+    add("--video", type=Path, metavar="FILE", help="the raw video of the row, to draw over its frames")
     add(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder to write attention_ROW.png to; made if it is not there (default: attention beside the checkpoint)",
+        help="folder for attention_ROW.png, created if necessary (default: attention beside the checkpoint)",
     )
     args = parser.parse_args()
     if args.video and len(args.rows) > 1:
@@ -55,84 +46,60 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     require_packages("matplotlib", *(["av"] if args.video else []))
-
-    from dataset.annotations import video_ids
-    from dataset.labels import video_events  # these take seconds to import
-    from engine.experiment import evaluation_of
-    from engine.predictions import BACKGROUND
-    from tools.report.statistics import known_regions
+    from tools.drawing.timelines import Timeline
     from tools.visualize.attention_figure import draw_attention
 
     checkpoint = checkpoint_of(args.source)
     experiment = evaluation_of(checkpoint, args.data_root, args.gpu, args.split)
-    folder, dataset = experiment.folder, experiment.folder.split(args.split)
+    dataset = experiment.folder.split(args.split)
     rows = dataset.rows.tolist()
     if unknown := [row for row in args.rows if row not in rows]:
         raise InputError(
-            f"--rows: {', '.join(map(str, unknown))} not in the {args.split} split, which has {len(rows)} rows, among "
-            f"them {', '.join(map(str, rows[:5]))}: name rows of it, or another --split"
+            f"--rows: {', '.join(map(str, unknown))} not in the {args.split} split, which has {len(rows)} rows, "
+            f"such as {', '.join(map(str, rows[:5]))}: name rows of it, or another --split"
         )
-    _, t, h, w, _ = dataset.parts[0][0].shape
+    num_rows, t, h, w, _ = dataset.parts[0][0].shape
     frames = read_frames(args.video, t) if args.video else None
-    names = [*experiment.class_names(), BACKGROUND]
     out = args.out or checkpoint.parent / "attention"
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
 
     evaluation = experiment.score(detailed=True)
-    regions = known_regions(folder, (len(dataset.parts[0][0]), t, h, w))
-    if regions is not None:
-        regions = regions[rows]  # in the split's order
+    names = [*experiment.class_names(), BACKGROUND]
     events = video_events(evaluation.truth, evaluation.num_events).tolist()
+    regions = read_truth(experiment.folder.root, "regions", (num_rows, t, h, w))
+    details = evaluation.details
     for row in args.rows:
-        place = rows.index(row)
-        title = " · ".join(filter(None, (names[events[place]], f"row {row}", *video_ids(folder.root, [row]))))
-        video = attention_of(evaluation, place, title, (h, w), None if regions is None else regions[place], frames)
+        i = rows.index(row)
+        title = " · ".join(filter(None, (names[events[i]], f"row {row}", *video_ids(experiment.folder.root, [row]))))
+        timeline = Timeline(
+            title, evaluation.truth[i].numpy(), evaluation.predicted[i].numpy(), details.event_probability[i].numpy()
+        )
+        m1, m2, *gates = (values[i].numpy() for values in details.observation)
         path = out / f"attention_{row:05d}.png"
-        draw_attention(path, video, names, experiment.config.model.event_threshold)
+        draw_attention(
+            path,
+            timeline,
+            {"m1\nvisual": m1.reshape(t, h, w), "m2\naudio-\nguided": m2.reshape(t, h, w)},
+            gates,
+            names,
+            experiment.config.model.event_threshold,
+            None if regions is None else regions[row],
+            frames,
+        )
         print(path)
     if regions is not None:
-        count, shares = shares_inside(evaluation, regions)
-        print(
-            f"In the regions that hold the event, over {count} segments of the {args.split} split whose event fills a "
-            f"part of the frame{':' if count else ''}"
-        )
+        count, shares = shares_inside(evaluation, regions[rows])
+        print(f"Inside the event's regions, over {count} segments of the {args.split} split that it fills in part:")
         for name, share in shares.items():
             print(f"  {name:31}{100 * share:5.1f} %")
 
 
-def attention_of(
-    evaluation: "Evaluation",
-    place: int,
-    title: str,
-    size: tuple[int, int],
-    regions: np.ndarray | None,
-    frames: Sequence[np.ndarray] | None,
-) -> "Attention":
-    """What there is to draw of the video at ``place`` of a detailed evaluation, whose maps have ``size`` (h, w)."""
-    from tools.drawing.timelines import HEARD, JOINED, SEEN, Dots, Timeline
-    from tools.visualize.attention_figure import Attention
+def shares_inside(evaluation: Evaluation, regions: np.ndarray) -> tuple[int, dict[str, float]]:
+    """The shares of the area and of each attention that lie inside the true ``regions`` (n, t, h, w) of the event.
 
-    details, observation = evaluation.details, evaluation.details.observation
-    predicted, truth, event_probability, m1, m2, *gates = (
-        values[place].numpy()
-        for values in (evaluation.predicted, evaluation.truth, details.event_probability, *observation)
-    )
-    styles = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
-    return Attention(
-        Timeline(title, truth, predicted, event_probability),
-        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-\nguided": m2.reshape(-1, *size)},
-        [Dots(label, gate, style) for (label, style), gate in zip(styles.items(), gates, strict=True)],
-        regions,
-        frames,
-    )
-
-
-def shares_inside(evaluation: "Evaluation", regions: np.ndarray) -> tuple[int, dict[str, float]]:
-    """How much of the area, and of each attention, lies in the true ``regions`` (n, t, h, w).
-
-    It is a mean over the segments whose event fills a part of the frame, and their number comes first. Where the event
-    fills the whole frame, all attention is inside, wherever it is.
+    They are means over the segments whose event fills a part of the frame; the number of these segments comes first.
+    Where the event fills the whole frame, all attention is inside by necessity.
     """
     inside = regions.reshape(*regions.shape[:2], -1).astype(float)  # (n, t, r)
     counted = inside.any(axis=-1) & ~inside.all(axis=-1)
@@ -147,20 +114,20 @@ def shares_inside(evaluation: "Evaluation", regions: np.ndarray) -> tuple[int, d
 
 
 def read_frames(path: Path, seconds: int) -> list[np.ndarray]:
-    """The picture in the middle of each second of a video, (height, width, 3) each.
+    """The frames in the middle of each second of a video, (height, width, 3) each.
 
     Raises:
-        InputError: the video cannot be read, or is shorter.
+        InputError: the video cannot be read, or is too short.
     """
     from dataset.extraction.video import VideoError, pictures_at
 
     try:
-        pictures = pictures_at(path, [second + 0.5 for second in range(seconds)], FRAME_HEIGHT)
+        frames = pictures_at(path, [second + 0.5 for second in range(seconds)], FRAME_HEIGHT)
     except VideoError as error:
         raise InputError(f"{path}: {error}") from error
-    if len(pictures) < seconds:
-        raise InputError(f"{path}: its picture lasts about {len(pictures)} s, expected {seconds}")
-    return pictures
+    if len(frames) < seconds:
+        raise InputError(f"{path}: its picture lasts about {len(frames)} s, expected {seconds}")
+    return frames
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""Contribution of the picture and of the sound to what a model predicts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dataset import AVEFolder
+from dataset.synthetic import read_truth
+from engine.evaluation import Evaluation
+from tools.drawing.plots import GATES
+from tools.report.statistics import Statistics
+
+
+def gates_by_name(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """The gates of a detailed evaluation, (n, t) each: of the picture, of the sound and of both."""
+    gates = evaluation.details.observation[2:]
+    return {name: gate.numpy() for name, gate in zip(GATES, gates, strict=True)}
+
+
+def swap_probabilities(
+    stats: Statistics, evaluation: Evaluation, own_picture: Evaluation, own_sound: Evaluation
+) -> dict[str, np.ndarray]:
+    """Mean probability of the true event over the videos of each event, (K,), by what is the video's own."""
+    evaluations = {"own picture, sound of another event": own_picture, "own sound, picture of another event": own_sound}
+    means = {}
+    for name, each in {**evaluations, "own picture and sound": evaluation}.items():
+        probability = each.details.class_probability.numpy()
+        event = np.minimum(stats.video_event, probability.shape[1] - 1)  # a video without event counts for no event
+        means[name] = stats.video_mean(probability[np.arange(len(event)), event])
+    return means
+
+
+def bias_correlations(
+    folder: AVEFolder, gates: Mapping[str, np.ndarray], swap: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Correlation, over the events, of gates and swap probabilities with the known bias of synthetic data.
+
+    Empty for other data. ``gates`` and ``swap``, (K,) each, are of the picture, of the sound and of both.
+    """
+    of_picture, of_sound, multimodal = gates.values()
+    bias = read_truth(folder.root, "bias", of_picture.shape)
+    if bias is None:
+        return {}
+    balances = {"picture gate minus sound gate": of_picture - of_sound, "multimodal gate": multimodal}
+    if swap:
+        own_picture, own_sound, _ = swap.values()
+        balances["probability with the own picture minus with the own sound"] = own_picture - own_sound
+    return {name: correlation(values, bias) for name, values in balances.items()}
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's correlation over the events for which both are finite; NaN if there are fewer than three."""
+    both = np.isfinite(x) & np.isfinite(y)
+    if both.sum() < 3:
+        return np.nan
+    with np.errstate(invalid="ignore"):  # NaN for a constant
+        return float(np.corrcoef(x[both], y[both])[0, 1])
