@@ -1,4 +1,4 @@
-"""The annotation file of the AVE data set, and the labels that follow from it."""
+"""The annotation file of the AVE layout, and the labels that follow from it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataset.layout import ANNOTATIONS
 from utils.errors import InputError
 
 BACKGROUND = "background"  # the name of the last class
-HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # the official archive's copy begins with it, others do not
+HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # first line of the official archive's copy
 
 
 class Annotation(NamedTuple):
@@ -29,13 +29,13 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
 
     Args:
         path: the file.
-        num_segments: how long a video is, in seconds; None where only names matter, and any time is taken.
+        num_segments: the length of a video in seconds; None accepts any times.
 
     Raises:
-        InputError: a line that cannot be read, by its number.
+        InputError: the file is not text, or a line, named by its number, is not of that form.
     """
     try:
-        # Windows programs may begin a text with a byte order mark, which is no part of the first event's name.
+        # Windows programs may begin a text with a byte order mark, which does not belong to the first event.
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
@@ -45,7 +45,7 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
             continue
         fields = line.strip().split("&")
         times = fields[-2:]
-        # Times of ten digits and more are no times, and of thousands of digits not even numbers to int().
+        # int() refuses thousands of digits.
         if len(fields) != 5 or not fields[0] or not all(t.isascii() and t.isdigit() and len(t) < 10 for t in times):
             raise InputError(f"{path}, line {number}: {line[:80]!r}, expected 'event&video id&quality&start&end'")
         start, end = map(int, times)
@@ -61,12 +61,12 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
 
 
 def class_names(annotations: Sequence[Annotation]) -> list[str]:
-    """The events, in the order of their first appearance, which is the order of the class indices."""
+    """The events by class index: in the order of their first appearance."""
     return list(dict.fromkeys(annotation.event for annotation in annotations))
 
 
-def oddities(annotations: Sequence[Annotation]) -> list[str]:
-    """What is likely a slip of somebody who wrote annotations by hand, a sentence each."""
+def likely_mistakes(annotations: Sequence[Annotation]) -> list[str]:
+    """Likely mistakes in annotations written by hand, a sentence each: misspelt events and repeated lines."""
     videos = Counter(annotation.event for annotation in annotations)
     lines = Counter((annotation.event, annotation.video_id) for annotation in annotations)
     alone = [event for event, count in videos.items() if count == 1] if max(videos.values(), default=0) > 1 else []
@@ -81,7 +81,7 @@ def oddities(annotations: Sequence[Annotation]) -> list[str]:
 
 
 def segment_labels(annotations: Sequence[Annotation], num_segments: int = 10) -> np.ndarray:
-    """One-hot labels (n, t, K + 1), float32: the event on its segments, background (the last column) elsewhere."""
+    """One-hot labels (n, t, K + 1), float32: the event in its segments, background (the last column) elsewhere."""
     index = {name: k for k, name in enumerate(class_names(annotations))}
     labels = np.zeros((len(annotations), num_segments, len(index) + 1), dtype=np.float32)
     labels[..., -1] = 1
@@ -101,16 +101,16 @@ def video_labels(annotations: Sequence[Annotation]) -> np.ndarray:
 
 
 def noisy_labels(num_videos: int, num_events: int) -> np.ndarray:
-    """One-hot labels (num_videos, num_events + 1), float32, of videos without event: background."""
+    """One-hot labels (num_videos, num_events + 1), float32, of videos without an event: background."""
     labels = np.zeros((num_videos, num_events + 1), dtype=np.float32)
     labels[:, -1] = 1
     return labels
 
 
 def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
-    """The rows (n,) of the videos in a file of some annotation lines, such as ``trainSet.txt``, in its order, int64.
+    """The rows (n,), int64, of the videos that a file such as ``trainSet.txt`` lists as annotation lines.
 
-    A line is found by its event and video id, which are unique in AVE; its other fields do not count.
+    A video is found by its event and id, which together are unique in AVE; quality and times may differ.
 
     Raises:
         InputError: the file cannot be read, or a line has no row, or more than one, or the row of another line.
@@ -135,7 +135,7 @@ def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
 
 
 def video_ids(root: Path, rows: Sequence[int]) -> list[str]:
-    """The ids of some rows in the ``Annotations.txt`` of a folder; empty where there are none."""
+    """The video ids of some rows, from the ``Annotations.txt`` of a folder; empty strings if it has no such row."""
     path = root / ANNOTATIONS
     annotations = read_annotations(path) if path.is_file() else []
     return [annotations[row].video_id if row < len(annotations) else "" for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dataset.hdf5 import FAILURES, open_hdf5, require_stored
+from dataset.hdf5 import FAILURES, open_hdf5, require_stored, unreadable
 from utils.errors import InputError
 
 
@@ -57,7 +57,7 @@ class FeatureFile:
                     with np.errstate(over="ignore"):  # an overflow to infinity stops training, which names the row
                         out[place] = as_stored
         except FAILURES as error:
-            raise InputError(f"{self.path}: row {row} cannot be read, the file is damaged: {error}") from error
+            raise unreadable(self.path, error, f"row {row}") from error
 
     def _open(self) -> h5py.Dataset:
         if self._handle is None or self._process != os.getpid():

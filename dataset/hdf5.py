@@ -1,4 +1,4 @@
-"""HDF5 files: what the layout's files hold, and errors that name the file."""
+"""HDF5 files: reading one data set, writing a file whole or not at all, and errors that name the file."""
 
 import math
 import re
@@ -13,24 +13,24 @@ import psutil
 from utils.atomic import atomic_write
 from utils.errors import InputError
 
-# What h5py raises depends on where the damage is.
+# h5py raises one of these on a file that it cannot read, depending on where the damage is.
 FAILURES = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 
 
 def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
-    """The data set ``key`` of an HDF5 file, open for reading.
+    """Open the data set ``key`` of an HDF5 file for reading.
 
     Raises:
-        InputError: the file is no HDF5, is shorter than it says, or has no such data set.
+        InputError: the file is not HDF5, is truncated, or has no such data set.
     """
     try:
         file = h5py.File(path, "r")
         names = sorted(file)
         data = file[key] if key in names else None
         if isinstance(data, h5py.Dataset):
-            data.shape, data.dtype  # noqa: B018 - a damaged header shows here, not at the first read
+            data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
     except FAILURES as error:
-        raise InputError(f"{path}: cannot be read as HDF5, {_reason(path, error)}") from error
+        raise unreadable(path, error) from error
     if not isinstance(data, h5py.Dataset):
         raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
     if data.shape is None:
@@ -39,10 +39,10 @@ def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
 
 
 def require_stored(data: h5py.Dataset, path: Path) -> None:
-    """Check that the file holds all that the shape of ``data`` declares; HDF5 reads what was never written as zeros.
+    """Check that the file holds all values that the shape of ``data`` declares: HDF5 reads missing ones as zeros.
 
     Raises:
-        InputError: it holds less, or keeps it elsewhere.
+        InputError: it holds fewer, or keeps them in other files.
     """
     try:
         elsewhere = data.is_virtual or data.external
@@ -54,7 +54,7 @@ def require_stored(data: h5py.Dataset, path: Path) -> None:
             unit = "bytes"
             declared, stored = math.prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
     except (*FAILURES, ZeroDivisionError) as error:
-        raise InputError(f"{path}: cannot be read, the file is damaged: {error}") from error
+        raise unreadable(path, error) from error
     if elsewhere:
         raise InputError(f"{path}: keeps its values in other files, expected them in this one")
     if stored < declared:
@@ -64,7 +64,7 @@ def require_stored(data: h5py.Dataset, path: Path) -> None:
 
 
 def read_all(data: h5py.Dataset, path: Path) -> np.ndarray:
-    """All values of a small data set.
+    """Read all values of a small data set.
 
     Raises:
         InputError: the file is damaged or incomplete, or its values do not fit into memory.
@@ -76,44 +76,48 @@ def read_all(data: h5py.Dataset, path: Path) -> np.ndarray:
     try:
         return data[()]
     except FAILURES as error:
-        raise InputError(f"{path}: cannot be read, the file is damaged: {error}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception, part: str = "") -> InputError:
+    """The error to raise if HDF5 fails with ``error`` on reading ``path``, or a ``part`` of it, such as "row 3"."""
+    return InputError(f"{path}: {f'{part} ' * bool(part)}cannot be read: {_reason(path, error, part)}")
+
+
+def _reason(path: Path, error: Exception, part: str) -> str:
+    if sizes := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error)):
+        return "it is truncated: {:,} bytes are there, {:,} belong to it".format(*map(int, sizes.groups()))
+    with suppress(OSError), open(path, "rb") as file:
+        start = file.read(60).lower()
+        if b"<html" in start or b"<!doctype html" in start:
+            return "it is a web page, which a server may send in place of a file"
+    return f"{'the file is damaged' if part else 'it is damaged or not an HDF5 file'}: {' '.join(str(error).split())}"
 
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
-    """A file to write, which appears at ``path`` whole or not at all.
+    """Open a new file for writing. It appears at ``path`` complete or not at all.
 
     Raises:
-        OSError: it cannot be written. What HDF5 raises on closing a file that did not fit on the disk is another type.
+        OSError: it cannot be written.
     """
     with atomic_write(path) as temporary:
         file = h5py.File(temporary, "w")
         try:
             yield file
         except BaseException:
-            with suppress(RuntimeError):  # what went wrong before says more
+            with suppress(RuntimeError):  # the first error says more
                 file.close()
             raise
         try:
             file.close()
-        except RuntimeError as error:
+        except RuntimeError as error:  # raised by HDF5 if the last values do not fit on the disk
             raise OSError(str(error)) from error
 
 
 def hdf5_image(key: str, values: np.ndarray) -> bytes:
-    """The contents of an HDF5 file with one small data set; HDF5 itself may crash where a file cannot be written."""
+    """The contents of an HDF5 file with one small data set; HDF5 itself may crash if it cannot write a file."""
     with h5py.File("image", "w", driver="core", backing_store=False) as file:
         file[key] = values
         file.flush()
         return file.id.get_file_image()
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Why HDF5 cannot read a file, for somebody who has just copied or downloaded it."""
-    if sizes := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error)):
-        return "it is truncated: {:,} bytes are there, {:,} belong to it".format(*map(int, sizes.groups()))
-    with suppress(OSError), open(path, "rb") as file:
-        begin = file.read(60)
-        if b"<html" in begin.lower() or b"<!doctype html" in begin.lower():
-            return "it is a web page, which a server may send in place of a file"
-    return f"it is damaged or something else: {error}"

@@ -1,12 +1,12 @@
-"""The folder layout of the AVE features: which files there are, and where they come from."""
+"""The folder layout of the AVE features: its files, and where to get them."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from configs import SPLITS
 from utils.errors import InputError
 
-SPLITS = ("train", "val", "test")
 ANNOTATIONS = "Annotations.txt"
 OLD_LABELS = "labels.h5"
 
@@ -19,31 +19,32 @@ def _drive(file_id: str) -> str:
 
 
 class DataFile(NamedTuple):
-    """A file of the layout: the HDF5 data set in it, and where to get it."""
+    """A file of the layout: the HDF5 data set in it, the number of its axes, and where to get AVE's."""
 
     key: str
+    ndim: int
     source: str
 
 
 FILES = {
-    "visual_feature.h5": DataFile("avadataset", _drive("1hQwbhutA3fQturduRnHMyfRqdrRHgmC9")),
-    "audio_feature.h5": DataFile("avadataset", _drive("1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS")),
+    "visual_feature.h5": DataFile("avadataset", 5, _drive("1hQwbhutA3fQturduRnHMyfRqdrRHgmC9")),
+    "audio_feature.h5": DataFile("avadataset", 3, _drive("1F6p4BAOY-i0fDXUOhG7xHuw_fnO5exBS")),
     "right_labels.h5": DataFile(
-        "avadataset", "python -m tools.make_labels makes it; labels.h5 of older releases serves too"
+        "avadataset", 3, "python -m tools.make_labels makes it; labels.h5 of older releases serves too"
     ),
-    "train_order.h5": DataFile("order", REPOSITORY),
-    "val_order.h5": DataFile("order", REPOSITORY),
-    "test_order.h5": DataFile("order", REPOSITORY),
-    "mil_labels.h5": DataFile("avadataset", REPOSITORY),
-    "visual_feature_noisy.h5": DataFile("avadataset", _drive("1I3OtOHJ8G1-v5G2dHIGCfevHQPn-QyLh")),
-    "audio_feature_noisy.h5": DataFile("avadataset", REPOSITORY),
-    "labels_noisy.h5": DataFile("avadataset", REPOSITORY),
+    "train_order.h5": DataFile("order", 1, REPOSITORY),
+    "val_order.h5": DataFile("order", 1, REPOSITORY),
+    "test_order.h5": DataFile("order", 1, REPOSITORY),
+    "mil_labels.h5": DataFile("avadataset", 2, REPOSITORY),
+    "visual_feature_noisy.h5": DataFile("avadataset", 5, _drive("1I3OtOHJ8G1-v5G2dHIGCfevHQPn-QyLh")),
+    "audio_feature_noisy.h5": DataFile("avadataset", 3, REPOSITORY),
+    "labels_noisy.h5": DataFile("avadataset", 2, REPOSITORY),
 }
-# What tools.download gets, by its name in the data folder: all but the labels per segment, which follow from the
-# annotations.
+# By their names in the data folder, the files that tools.download gets: all but the labels per segment, which follow
+# from the annotations.
 DOWNLOADS = {
     name: _REPOSITORY_FILES + name if source == REPOSITORY else source
-    for name, (_, source) in {ANNOTATIONS: (None, REPOSITORY), **FILES}.items()
+    for name, source in {ANNOTATIONS: REPOSITORY, **{name: file.source for name, file in FILES.items()}}.items()
     if name != "right_labels.h5"
 }
 # The authors' supervised checkpoint, by its path in the folder of runs.
@@ -60,19 +61,21 @@ PUBLISHED_ORDERS = {
 FEATURES = ("visual_feature.h5", "audio_feature.h5")
 NOISY = ("visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5")
 
-# What training needs, evaluation on val and test included.
-_BOTH_SETTINGS = (*FEATURES, "right_labels.h5", *(f"{split}_order.h5" for split in SPLITS))
+ORDERS = tuple(f"{split}_order.h5" for split in SPLITS)
+
+# The files that training reads, evaluation on val and test included.
+_BOTH_SETTINGS = (*FEATURES, "right_labels.h5", *ORDERS)
 TRAINING_FILES = {"supervised": _BOTH_SETTINGS, "weakly": (*_BOTH_SETTINGS, "mil_labels.h5", *NOISY)}
 
 
 def segment_label_file(root: Path) -> Path:
-    """The file with labels per segment: ``right_labels.h5`` wins over ``labels.h5`` of older releases."""
+    """The file with labels per segment: ``right_labels.h5``, or ``labels.h5`` of older releases if it is alone."""
     right, old = root / "right_labels.h5", root / OLD_LABELS
     return right if right.exists() or not old.exists() else old
 
 
 def find_file(root: Path, name: str) -> Path:
-    """The path of a file of the layout in ``root``, whether it is there or not."""
+    """The path in ``root`` of a file of the layout, which may be missing."""
     return segment_label_file(root) if name == "right_labels.h5" else root / name
 
 
@@ -80,14 +83,13 @@ def require_files(root: Path, names: Iterable[str]) -> None:
     """Check that all files are there.
 
     Raises:
-        InputError: lists every missing one, where to get it, and how to make synthetic data instead.
+        InputError: lists the missing ones, where to get them, and how to make synthetic data instead.
     """
     missing = [name for name in names if not find_file(root, name).is_file()]
     if missing:
         width = max(map(len, missing))
         listing = "\n".join(
-            f"  {name:{width}}  {'is a folder, expected a file: ' * (root / name).is_dir()}{FILES[name].source}"
-            for name in missing
+            f"  {name:{width}}  {'not a file: ' * (root / name).is_dir()}{FILES[name].source}" for name in missing
         )
         raise InputError(
             f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}:\n{listing}\n"

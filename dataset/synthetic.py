@@ -1,10 +1,10 @@
 """AVE-layout features with a known truth, made from random numbers.
 
 Every event class has a visual prototype, an audio prototype and a modality bias: some classes are mainly seen, some
-mainly heard. On its segments, an event adds its visual prototype to a block of regions and its audio prototype to the
-sound. Outside them, distractors add one of the two alone, of the same class or of another: heard but not seen, or seen
-but not heard, they are background. So neither modality tells by itself where the event is. Features are what is left of
-this plus noise above zero, like the outputs of VGG-19's and VGGish's last ReLU.
+mainly heard. In its segments, an event adds its visual prototype to a block of regions and its audio prototype to the
+sound. In other segments, distractors add one of the two alone, of the same class or of another: heard but not seen, or
+seen but not heard, they are background. So neither modality alone locates the event. Noise is added, and the features
+are the positive part of the sum, like the outputs of VGG-19's and VGGish's last ReLU.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,24 +24,24 @@ from utils.signals import deferred_signals
 VISUAL_DIM, AUDIO_DIM = 512, 128
 NUM_SEGMENTS = 10
 TRUTH = "truth.h5"
-NOBODY = -1  # no class is seen, or heard
+NO_CLASS = -1  # where none is seen, or none is heard
 
 # Independent streams of random numbers; those of single videos are [seed, stream, row].
 _PROTOTYPES, _ANNOTATIONS, _SPLITS, _VIDEOS, _NOISY = range(5)
 
 
 class SyntheticVideo(NamedTuple):
-    """The features of one video, and what is in them."""
+    """The features of one video, and the truth about them."""
 
     visual: np.ndarray  # (t, h, w, 512), >= 0
     audio: np.ndarray  # (t, 128), >= 0
     regions: np.ndarray  # (t, h, w), 1 where the event is both on and in this region
-    seen: np.ndarray  # (t,), the class whose picture is there, or NOBODY
-    heard: np.ndarray  # (t,), the class whose sound is there, or NOBODY
+    seen: np.ndarray  # (t,), the class whose picture is there, or NO_CLASS
+    heard: np.ndarray  # (t,), the class whose sound is there, or NO_CLASS
 
 
 class SyntheticAVE:
-    """A generator of videos; the same arguments give the same videos, whatever else is generated.
+    """A generator of videos. A video depends on the arguments and its row alone.
 
     Args:
         num_events: K, the event classes.
@@ -98,12 +98,12 @@ class SyntheticAVE:
         return np.random.Generator(np.random.PCG64([self.seed, *stream]))
 
     def _distractors(self, random: np.random.Generator, event: int) -> tuple[np.ndarray, np.ndarray]:
-        """What is seen (t,) and heard (t,) where the event is not.
+        """The classes seen (t,) and heard (t,) outside the event.
 
         Of every three segments, one shows a class without its sound, one has a sound without its picture, and one has
         neither. Half of these distractors are of the event's class.
         """
-        seen, heard = np.full((2, NUM_SEGMENTS), NOBODY)
+        seen, heard = np.full((2, NUM_SEGMENTS), NO_CLASS)
         kind = random.integers(3, size=NUM_SEGMENTS)
         other = random.integers(self.num_events, size=NUM_SEGMENTS)
         distractor = np.where(random.random(NUM_SEGMENTS) < 0.5, event, other)
@@ -121,11 +121,11 @@ class SyntheticAVE:
         visual = random.standard_normal((NUM_SEGMENTS, size, size, VISUAL_DIM), np.float32)
         audio = random.standard_normal((NUM_SEGMENTS, AUDIO_DIM), np.float32)
         for segment in range(NUM_SEGMENTS):
-            if (k := seen[segment]) != NOBODY:
+            if (k := seen[segment]) != NO_CLASS:
                 visual[segment] += block[..., None] * (self.visual_strength[k] * self.visual_prototypes[k])
-            if (k := heard[segment]) != NOBODY:
+            if (k := heard[segment]) != NO_CLASS:
                 audio[segment] += self.audio_strength[k] * self.audio_prototypes[k]
-        regions = ((seen == heard) & (seen != NOBODY))[:, None, None] * block
+        regions = ((seen == heard) & (seen != NO_CLASS))[:, None, None] * block
         return SyntheticVideo(np.maximum(visual, 0), np.maximum(audio, 0), regions, seen, heard)
 
 
@@ -139,15 +139,15 @@ def write_synthetic_ave(
 ) -> None:
     """Write a whole AVE-layout folder: features, labels, orders, the noisy set, ``Annotations.txt`` and ``truth.h5``.
 
-    One video is in memory at a time. The files appear together at the end; a write that is broken off leaves none.
+    One video is in memory at a time. The files appear together at the end; an interrupted call leaves none.
 
     Args:
         out: the folder, which exists.
         generator: makes the videos.
         annotations: one per video; their events are the generator's classes.
-        num_noisy: how many videos without event the noisy set has.
+        num_noisy: number of videos without an event.
         dtype: of the features, ``float16``, ``float32`` or ``float64``.
-        progress: wraps the loop over all videos, to show how far it is.
+        progress: wraps the loop over all videos.
     """
     names = class_names(annotations)
     num_videos, size = len(annotations), generator.map_size

@@ -8,7 +8,7 @@ from dataset.annotations import class_names, read_annotations
 from dataset.layout import ANNOTATIONS, FILES
 from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
 from utils.command import run_command
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.log import log_to_terminal
 from utils.progress import Progress
 
@@ -77,7 +77,7 @@ def main() -> None:
             progress=lambda clips: Progress("making videos", print_freq=100).track(clips, total=len(clips)),
         )
     except OSError as error:
-        raise InputError(f"{args.out}: cannot be written: {error}") from error
+        raise InputError(f"{args.out}: cannot be written: {reason_of(error)}") from error
     print(f"{len(annotations)} videos of {classes} events and {noisy} without event in {args.out}", file=sys.stderr)
 
 

@@ -14,22 +14,22 @@ import numpy as np
 from configs import SPLITS
 from dataset.annotations import (
     class_names,
+    likely_mistakes,
     noisy_labels,
-    oddities,
     read_annotations,
     rows_of,
     segment_labels,
     video_labels,
 )
-from dataset.doctor.findings import counted
 from dataset.features import FeatureFile
 from dataset.hdf5 import hdf5_image, open_hdf5, read_all
 from dataset.layout import FILES
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
 from utils.atomic import atomic_write
 from utils.command import run_command
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.signals import deferred_signals
+from utils.wording import counted
 
 NUM_NOISY = 178  # of AVE's noisy features
 
@@ -100,7 +100,7 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
             for name, values in contents.items():
                 stack.enter_context(atomic_write(out / name)).write_bytes(hdf5_image(FILES[name].key, values))
     except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{out}: cannot be written: {reason_of(error)}") from error
 
 
 def main() -> None:
@@ -112,8 +112,8 @@ def main() -> None:
     num_events = len(class_names(annotations))
     said = f"{counted(num_events, 'event', 'events')} in {counted(len(annotations), 'video', 'videos')}"
     print(f"{args.annotations}: {said}", file=sys.stderr)
-    for oddity in oddities(annotations):
-        print(f"warning: {args.annotations}: {oddity}", file=sys.stderr)
+    for mistake in likely_mistakes(annotations):
+        print(f"warning: {args.annotations}: {mistake}", file=sys.stderr)
     sets = {split: getattr(args, f"{split}_set") for split in SPLITS if getattr(args, f"{split}_set")}
     orders = read_orders(sets, annotations)
     noisy = args.noisy or NUM_NOISY

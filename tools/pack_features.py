@@ -1,62 +1,159 @@
 """Rewrite the features of a data folder in float16 or float32, a quarter or half of the published files' size.
 
 The result is a complete folder in the same layout, for --data_root. Every row is read back and compared with its
-source. Call it again after a stop, and it goes on where it was.
+source before a file gets its name. Call it again after a stop: files that are there and right are skipped.
 """
 
 import argparse
+import filecmp
 import logging
-from collections.abc import Iterable
+import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from dataset.packing import Packing
+import h5py
+import numpy as np
+
+from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored, unreadable
+from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS, require_files
+from utils.atomic import atomic_write
 from utils.command import run_command
+from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
-
-def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.pack_features", description=description, epilog=details, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--data_root", type=Path, default=Path("./data"), metavar="DIR", help="the folder to pack (default: ./data)"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write; made if not there")
-    parser.add_argument(
-        "--dtype", choices=("float16", "float32"), default="float16", help="of the features (default: float16)"
-    )
-    return parser.parse_args()
+FEATURE_FILES = sorted((*FEATURES, *NOISY[:2]))  # the smaller ones first
+SMALL_FILES = tuple(name for name in (*FILES, OLD_LABELS, ANNOTATIONS, "truth.h5") if name not in FEATURE_FILES)
+_CHUNK_BYTES = 2**25  # of the source, in memory at a time
 
 
-def track(items: Iterable, title: str, total: int) -> Iterable:
-    return Progress(title, print_freq=max(1, total // 5)).track(items, total)
+def pack(source: Path, out: Path, dtype: np.dtype) -> None:
+    """Pack the folder ``source`` into ``out``, with features of type ``dtype``.
+
+    Raises:
+        InputError: the source cannot be read, or has a value too large for the type; ``out`` holds other contents under
+            one of the names, or cannot be written; a row reads back as something else than was written.
+    """
+    require_files(source, FEATURES)
+    if out.resolve() == source.resolve():
+        raise InputError(f"{out}: is the folder to pack; name another one to write to")
+    features = {name: open_features(source / name) for name in FEATURE_FILES if (source / name).exists()}
+    small = [name for name in SMALL_FILES if (source / name).is_file()]
+    missing = [name for name in (*small, *features) if not (out / name).exists()]
+    needed = sum(features[n].size * dtype.itemsize if n in features else (source / n).stat().st_size for n in missing)
+    existing_folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if needed > (free := shutil.disk_usage(existing_folder).free):
+        raise InputError(
+            f"{out}: needs {needed / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} GB free: make room, or name a "
+            "folder on another disk"
+        )
+    with os_error_as_input_error(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name in sorted((*small, *features), key=missing.__contains__):  # files that are there are compared first
+            if name in features:
+                pack_file(features[name], out / name, dtype)
+            elif name in missing:
+                with atomic_write(out / name) as temporary:
+                    shutil.copyfile(source / name, temporary)
+            else:
+                require(filecmp.cmp(source / name, out / name, shallow=False), out / name)
+
+
+def pack_file(source: h5py.Dataset, out: Path, dtype: np.dtype) -> None:
+    """Write a feature file if it is not there, compare it with its source, and log the largest rounding error."""
+    if out.exists():
+        packed = open_hdf5(out)
+        require((packed.shape, packed.dtype) == (source.shape, dtype), out)
+        rounding, row = compare(source, packed, out)
+    else:
+        with new_hdf5(out) as file:
+            packed = file.create_dataset("avadataset", source.shape, dtype)
+            for rows in chunks(source, f"writing {out.name}"):
+                packed[rows] = narrowed(source, rows, dtype)[1]
+            rounding, row = compare(source, packed, out)
+    sizes = f"{source.dtype} to {dtype}, {out.stat().st_size / 1e9:.2f} GB"
+    log.info("%s: %s, verified; largest rounding error %.3g, in row %d", out.name, sizes, rounding, row)
+
+
+def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path) -> tuple[float, int]:
+    """The largest rounding error of the packed features, and its row.
+
+    Raises:
+        InputError: a row is not the rounded one of the source.
+    """
+    largest, where = 0.0, 0
+    for rows in chunks(source, f"verifying {out.name}"):
+        values, expected = narrowed(source, rows, packed.dtype)
+        require(np.array_equal(read(packed, rows), expected, equal_nan=True), out)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, in a source that has it
+            errors = np.nan_to_num(np.abs(expected.astype(np.float64) - values), nan=0.0)
+        worst = errors.reshape(len(errors), -1).max(axis=1)
+        if worst.max() > largest:
+            largest, where = float(worst.max()), rows.start + int(worst.argmax())
+    return largest, where
+
+
+def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the source, as they are and as ``dtype``.
+
+    Raises:
+        InputError: they cannot be read, or a value is too large for the type.
+    """
+    values = read(source, rows)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(dtype)
+    for place in np.argwhere(np.isinf(narrow) & np.isfinite(values)):
+        raise InputError(
+            f"{source.file.filename}: row {rows.start + place[0]} has the value {values[tuple(place)]:g}, and the "
+            f"largest {dtype} is {np.finfo(dtype).max:g}: use a wider --dtype, or correct the row"
+        )
+    return values, narrow
+
+
+def open_features(path: Path) -> h5py.Dataset:
+    data = open_hdf5(path)
+    require_stored(data, path)
+    if data.dtype.kind != "f" or not data.ndim or not data.size:
+        raise InputError(f"{path}: shape {data.shape}, type {data.dtype}, expected rows of floating-point numbers")
+    return data
+
+
+def read(data: h5py.Dataset, rows: slice) -> np.ndarray:
+    try:
+        return data[rows]
+    except FAILURES as error:
+        raise unreadable(Path(data.file.filename), error, f"one of rows {rows.start} to {rows.stop - 1}") from error
+
+
+def chunks(data: h5py.Dataset, title: str) -> Iterator[slice]:
+    """Slices of as many rows as fit into memory, with a progress bar."""
+    step = max(1, _CHUNK_BYTES // (data.dtype.itemsize * math.prod(data.shape[1:])))
+    slices = [slice(start, min(start + step, len(data))) for start in range(0, len(data), step)]
+    return Progress(title, print_freq=max(1, len(slices) // 5)).track(slices, total=len(slices))
+
+
+def require(agrees: bool, path: Path) -> None:
+    if not agrees:
+        raise InputError(f"{path}: does not hold the rounded values of its source: name another folder")
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.pack_features",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--data_root", type=Path, default=Path("./data"), metavar="DIR", help="folder to pack (default: ./data)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
+    add("--dtype", choices=("float16", "float32"), default="float16", help="of the features (default: float16)")
+    args = parser.parse_args()
     log_to_terminal()
-    packing = Packing(args.data_root, args.out, args.dtype)
-    if packing.goes_on:
-        log.info("%s: going on where it was", args.out)
-    try:
-        results = packing.run(track)
-    except (KeyboardInterrupt, SystemExit):
-        log.info("stopped: the same command goes on where it was")
-        raise
-    for packed in results:
-        log.info(
-            "%s: %s to %s, %.2f GB, verified; largest rounding error %.3g, in row %d",
-            packed.name,
-            packed.before,
-            packed.after,
-            packed.num_bytes / 1e9,
-            packed.rounding,
-            packed.row,
-        )
+    pack(args.data_root, args.out, np.dtype(args.dtype))
     log.info("%s is complete: use it with --data_root %s", args.out, args.out)
 
 

@@ -13,6 +13,11 @@ class InputError(Exception):
     """
 
 
+def reason_of(error: OSError) -> str:
+    """The reason that the system gives for an error; libraries add a text of their own to it."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 @contextmanager
 def os_error_as_input_error(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` while ``path`` is written into an ``InputError``.
@@ -24,4 +29,4 @@ def os_error_as_input_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         unharmed = ". Its previous contents are unharmed" if existed else ""
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}{unharmed}") from error
+        raise InputError(f"{path}: cannot be written: {reason_of(error)}{unharmed}") from error

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dataset.annotations import Annotation, class_names, oddities, read_annotations, segment_labels, video_labels
+from dataset.annotations import Annotation, class_names, likely_mistakes, read_annotations, segment_labels, video_labels
 from utils.errors import InputError
 
 HEADER = "Category&VideoID&Quality&StartTime&EndTime\n"
@@ -59,19 +59,19 @@ def test_class_index_is_the_order_of_first_appearance(written):
 
 def test_event_of_a_single_video_is_odd_where_others_have_more(written):
     truck, bell = "Truck&a&good&0&1\nTruck&b&good&0&1\n", "Churh bell&c&good&0&1\n"
-    assert oddities(read_annotations(written(truck + bell))) == [
+    assert likely_mistakes(read_annotations(written(truck + bell))) == [
         "only one video is annotated 'Churh bell': is it misspelt?"
     ]
-    assert oddities(read_annotations(written(truck))) == []
-    assert oddities(read_annotations(written("Truck&a&good&0&1\n" + bell))) == []  # all have one
+    assert likely_mistakes(read_annotations(written(truck))) == []
+    assert likely_mistakes(read_annotations(written("Truck&a&good&0&1\n" + bell))) == []  # all have one
 
 
 def test_video_that_has_the_same_event_twice_is_odd(written):
     """Whatever else the lines say. A video under two events is not: AVE has some."""
-    assert oddities(read_annotations(written("Truck&a&good&0&1\nTruck&a&bad&2&3\n"))) == [
+    assert likely_mistakes(read_annotations(written("Truck&a&good&0&1\nTruck&a&bad&2&3\n"))) == [
         "2 lines annotate video 'a' with 'Truck', expected one"
     ]
-    assert oddities(read_annotations(written("Truck&a&good&0&1\nBark&a&good&0&1\n"))) == []
+    assert likely_mistakes(read_annotations(written("Truck&a&good&0&1\nBark&a&good&0&1\n"))) == []
 
 
 def test_segments_from_start_to_before_end_carry_the_event_and_the_rest_is_background(written):
@@ -170,7 +170,7 @@ def test_ave_has_4143_videos_of_28_events():
     assert (len(annotations), len(names)) == (4143, 28)
     assert (names[0], names[-1]) == ("Church bell", "Mandolin")
     assert [row for row, annotation in enumerate(annotations) if annotation.start == annotation.end] == [26]
-    assert oddities(annotations) == []
+    assert likely_mistakes(annotations) == []
 
 
 @needs_real_files

@@ -127,6 +127,6 @@ def test_damaged_row_is_named_in_one_sentence_wherever_it_is_read(tmp_path, num_
     with pytest.raises(InputError) as error:
         next(delivered)
     said = str(error.value)
-    assert said.startswith(f"{tmp_path / 'audio.h5'}: row 13 cannot be read, the file is damaged: ")
+    assert said.startswith(f"{tmp_path / 'audio.h5'}: row 13 cannot be read: the file is damaged: ")
     assert "\n" not in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ import torch
 from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.annotations import read_annotations, segment_labels, video_labels
-from dataset.synthetic import NOBODY, SyntheticAVE, write_synthetic_ave
+from dataset.synthetic import NO_CLASS, SyntheticAVE, write_synthetic_ave
 from tests.conftest import ENVIRONMENT, ROOT
 from tools import make_data
 from utils.errors import InputError
@@ -187,7 +187,7 @@ def test_labels_come_from_a_given_annotation_file(make, tmp_path):
     spans = [[0] * 10, [2, 2, 1, 1] + [2] * 6, [2] * 10, [2] * 9 + [0]]
     assert read(tmp_path / "out", "right_labels.h5").argmax(axis=2).tolist() == spans
     seen, heard = (read(tmp_path / "out", "truth.h5", name) for name in ("seen", "heard"))
-    assert np.where((seen == heard) & (seen != NOBODY), seen, 2).tolist() == spans
+    assert np.where((seen == heard) & (seen != NO_CLASS), seen, 2).tolist() == spans
 
 
 # The truth
@@ -197,7 +197,7 @@ def test_event_is_both_seen_and_heard_exactly_on_its_annotated_segments(written)
     folder, _ = written
     seen, heard = (read(folder, "truth.h5", name) for name in ("seen", "heard"))
     labels = read(folder, "right_labels.h5").argmax(axis=2)
-    np.testing.assert_array_equal(np.where((seen == heard) & (seen != NOBODY), seen, 5), labels)
+    np.testing.assert_array_equal(np.where((seen == heard) & (seen != NO_CLASS), seen, 5), labels)
 
 
 def test_both_kinds_of_distractors_occur_with_the_class_of_the_event_and_with_others(written):
@@ -206,11 +206,11 @@ def test_both_kinds_of_distractors_occur_with_the_class_of_the_event_and_with_ot
     event = read(folder, "mil_labels.h5").argmax(axis=1)[:, None]
     background = read(folder, "right_labels.h5").argmax(axis=2) == 5
     for here, there in ((seen, heard), (heard, seen)):
-        alone = background & (here != NOBODY)
-        assert (there[alone] == NOBODY).all()
+        alone = background & (here != NO_CLASS)
+        assert (there[alone] == NO_CLASS).all()
         assert (alone & (here == event)).any()
         assert (alone & (here != event)).any()
-    assert (background & (seen == NOBODY) & (heard == NOBODY)).any()
+    assert (background & (seen == NO_CLASS) & (heard == NO_CLASS)).any()
 
 
 def test_regions_are_one_block_where_the_event_is_and_nothing_elsewhere(written):
@@ -256,7 +256,7 @@ def test_truth_tells_which_class_is_in_the_picture_and_in_the_sound(tmp_path):
         ("seen", correlation(visual, generator.visual_prototypes).max(axis=2)),
         ("heard", correlation(audio, generator.audio_prototypes)),
     ):
-        nearest = np.where(alike.max(axis=-1) > 0.45, alike.argmax(axis=-1), NOBODY)
+        nearest = np.where(alike.max(axis=-1) > 0.45, alike.argmax(axis=-1), NO_CLASS)
         np.testing.assert_array_equal(nearest, read(tmp_path / "strong", "truth.h5", name), err_msg=name)
 
 
@@ -266,8 +266,8 @@ def test_noisy_videos_have_pictures_and_sounds_but_never_of_one_class_at_once():
     seen, heard, regions = (
         np.stack([getattr(video, name) for video in videos]) for name in ("seen", "heard", "regions")
     )
-    assert set(np.unique(seen)) == set(np.unique(heard)) == {NOBODY, 0, 1, 2}
-    assert not ((seen == heard) & (seen != NOBODY)).any()
+    assert set(np.unique(seen)) == set(np.unique(heard)) == {NO_CLASS, 0, 1, 2}
+    assert not ((seen == heard) & (seen != NO_CLASS)).any()
     assert not regions.any()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.doctor.values import SAMPLED
+from dataset.doctor.features import SAMPLED
 from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
 from tests.reference import seeded
 

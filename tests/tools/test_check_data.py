@@ -42,8 +42,8 @@ def test_status_is_0_as_long_as_one_setting_can_run(run, data_root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--data_root", "nowhere"], "nowhere: is no folder, expected one with the files of the AVE layout"),
-        (["--data_root", "README.md"], "README.md: is no folder"),
+        (["--data_root", "nowhere"], "nowhere: not a directory, expected one with the files of the AVE layout"),
+        (["--data_root", "README.md"], "README.md: not a directory"),
         (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--ful"], "unrecognized arguments: --ful"),
     ],
@@ -93,6 +93,6 @@ def test_entry_scripts_refuse_to_train_on_what_the_doctor_finds(
         status=2,
     )
     assert f"{root / 'val_order.h5'}: names 1 row more than once" in result.stderr
-    assert f"{root / 'right_labels.h5'}: disagrees with the annotations in 1 of 60 rows (0)" in result.stderr
+    assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 1 of 60 rows (0)" in result.stderr
     assert f"python -m tools.check_data --data_root {root}" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -1,20 +1,19 @@
-"""A packed folder holds what the source holds, rounded, however often the packing was broken off."""
+"""A packed folder holds what the source holds, rounded; its files are complete and verified, or not there."""
 
-import json
-import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
 import pytest
 
-from dataset.packing import FEATURE_FILES, RECORD
 from tests.conftest import ENVIRONMENT, ROOT
+from tools import pack_features
+from tools.pack_features import FEATURE_FILES
+from utils.errors import InputError
 
 COMMAND = [sys.executable, "-m", "tools.pack_features"]
 VISUAL = "visual_feature.h5"
@@ -115,8 +114,8 @@ def test_value_too_large_is_refused_with_its_row_and_leaves_nothing(run, copy, t
     features[37, 4, 1, 0, 99] = -65520.0
     write(copy / VISUAL, features)
     said = pack(run, copy, tmp_path / "out", status=2)
-    assert f"error: {copy / VISUAL}: row 37 has the value 65520, and the largest float16 is 65504" in said
-    assert list((tmp_path / "out").iterdir()) == []
+    assert f"error: {copy / VISUAL}: row 37 has the value -65520, and the largest float16 is 65504" in said
+    assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(VISUAL)]
 
 
 def test_largest_value_that_fits_and_infinity_are_packed(run, copy, tmp_path):
@@ -127,20 +126,30 @@ def test_largest_value_that_fits_and_infinity_are_packed(run, copy, tmp_path):
     assert_packed(copy, tmp_path / "out", "float16")
 
 
-@pytest.mark.parametrize("name", [VISUAL, f"{VISUAL}.partial", "mil_labels.h5", "Annotations.txt"])
+@pytest.mark.parametrize("name", [VISUAL, "mil_labels.h5", "Annotations.txt"])
 def test_folder_that_holds_something_else_is_not_touched(run, source, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    said = pack(run, source, tmp_path, status=2)
-    assert said.startswith(f"error: {tmp_path}: already holds {name}, ")
+    assert pack(run, source, tmp_path, status=2).startswith(f"error: {tmp_path / name}: ")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_finished_folder_and_source_itself_are_refused(run, copy, tmp_path):
+@pytest.mark.parametrize("change", ["value", "type"])
+def test_packed_file_with_other_values_is_named_and_left_as_it_is(run, copy, tmp_path, change):
     pack(run, copy, tmp_path / "out")
-    assert "already holds audio_feature.h5" in pack(run, copy, tmp_path / "out", status=2)
+    path = tmp_path / "out" / "audio_feature.h5"
+    features = values(path)
+    features[59, 9, 127] += 1
+    write(path, features if change == "value" else features.astype("f4"))
+    before = path.read_bytes()
+    assert f"{path}: does not hold the rounded values of its source" in pack(run, copy, tmp_path / "out", status=2)
+    assert path.read_bytes() == before
+
+
+def test_source_itself_is_refused_and_stays_as_it_is(run, copy):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
     assert "is the folder to pack" in pack(run, copy, copy, status=2)
-    assert_packed(copy, tmp_path / "out", "float16")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
 def test_missing_or_damaged_source_is_refused_by_name(run, copy, tmp_path):
@@ -152,101 +161,86 @@ def test_missing_or_damaged_source_is_refused_by_name(run, copy, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_disk_without_room_is_refused_up_front_with_what_is_needed(source, tmp_path, monkeypatch):
-    from dataset.packing import Packing
-    from utils.errors import InputError
+def test_rows_that_read_back_as_something_else_get_no_file(source, tmp_path, monkeypatch):
+    """A disk that fails, imitated: no real one is at hand."""
+    honest = pack_features.read
 
+    def failing_disk(data, rows):
+        read = honest(data, rows)
+        return read + 1 if data.file.filename.endswith(".partial") else read
+
+    monkeypatch.setattr(pack_features, "read", failing_disk)
+    with pytest.raises(InputError, match="does not hold the rounded values"):
+        pack_features.pack(source, tmp_path, np.dtype("f2"))
+    assert not {path.name for path in tmp_path.iterdir()} & set(FEATURE_FILES)
+
+
+def test_disk_without_room_is_refused_up_front_with_the_space_needed(source, tmp_path, monkeypatch):
     class Usage:
         free = 10**6
 
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage)
     with pytest.raises(InputError, match=r"needs 0\.00 GB, and its disk has 0\.00 GB free"):
-        Packing(source, tmp_path / "out", "float16")
+        pack_features.pack(source, tmp_path / "out", np.dtype("f2"))
     assert not (tmp_path / "out").exists()
 
 
-# Broken off and gone on with
+# Interrupted, and called again
 
 
 @pytest.fixture(scope="module")
 def large_source(tmp_path_factory):
-    """A source of only features, which takes seconds to pack."""
+    """A source of features alone, which takes a second to pack."""
     folder = tmp_path_factory.mktemp("large")
     block = np.random.default_rng(0).random((20, 10, 7, 7, 512))
     with h5py.File(folder / VISUAL, "w") as file:
-        data = file.create_dataset("avadataset", (200, *block.shape[1:]), np.float64)
-        for start in range(0, 200, 20):
+        data = file.create_dataset("avadataset", (120, *block.shape[1:]), np.float64)
+        for start in range(0, 120, 20):
             data[start : start + 20] = block + start
-    write(folder / "audio_feature.h5", np.random.default_rng(1).random((200, 10, 128)))
+    write(folder / "audio_feature.h5", np.random.default_rng(1).random((120, 10, 128)))
     return folder
-
-
-def progress_of(out):
-    try:
-        return json.loads((out / RECORD).read_text())["rows"].get(VISUAL, 0)
-    except FileNotFoundError:
-        return 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_packing_that_is_broken_off_goes_on_where_it_was(run, large_source, tmp_path, number, status):
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it, as do their children
+def test_interrupted_file_is_not_there_and_finished_ones_are_skipped(run, large_source, tmp_path, number, status):
+    # A shell's background jobs ignore SIGINT, as do their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [*COMMAND, "--data_root", str(large_source), "--out", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        while not progress_of(tmp_path):
+        while not process.stderr.readline().startswith(f"writing {VISUAL}"):
             assert process.poll() is None, process.stderr.read()
-            time.sleep(0.001)
         process.send_signal(number)
         said = process.stderr.read()
     assert process.returncode == status
     assert "Traceback" not in said
-    rows = progress_of(tmp_path)
-    assert 0 < rows < 200
-    assert not (tmp_path / VISUAL).exists()
+    assert {path.name for path in tmp_path.iterdir()} - {f"{VISUAL}.partial"} == {"audio_feature.h5"}
 
-    # What a crash or somebody else may have done to the rows since: those in doubt, and some that were thought safe.
-    with h5py.File(tmp_path / f"{VISUAL}.partial", "r+") as file:
-        file["avadataset"][1] = 7
-        file["avadataset"][rows:] = 0.5
     written = (tmp_path / "audio_feature.h5").stat().st_mtime_ns
-    said = pack(run, large_source, tmp_path)
-    assert "going on where it was" in said
+    for _ in range(2):
+        said = pack(run, large_source, tmp_path)
+        assert "audio_feature.h5: float64 to float16, 0.00 GB, verified" in said
+    assert f"writing {VISUAL}" not in said
     assert_packed(large_source, tmp_path, "float16")
     assert (tmp_path / "audio_feature.h5").stat().st_mtime_ns == written
 
 
-def limited(source, out, size):
-    """Pack while no file may grow beyond ``size`` bytes, as on a full disk."""
-    return subprocess.run(
-        [*COMMAND, "--data_root", str(source), "--out", str(out)],
+@pytest.mark.parametrize("size", [1000, 2**18])
+def test_full_disk_is_one_sentence_and_leaves_no_part_of_a_file(run, source, tmp_path, size):
+    """Files that cannot grow beyond ``size`` bytes stand for the full disk."""
+    result = subprocess.run(
+        [*COMMAND, "--data_root", str(source), "--out", str(tmp_path)],
         cwd=ROOT,
         env=ENVIRONMENT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         capture_output=True,
         text=True,
     )
-
-
-@pytest.mark.parametrize("size", [100, 2**18])
-def test_full_disk_is_one_sentence_and_the_same_command_goes_on_when_there_is_room(run, source, tmp_path, size):
-    result = limited(source, tmp_path, size)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path}: cannot be written: ")
     assert "Traceback" not in result.stderr
+    assert not [path.name for path in tmp_path.iterdir() if path.name in (VISUAL, f"{VISUAL}.partial")]
     pack(run, source, tmp_path)
     assert_packed(source, tmp_path, "float16")
-
-
-def test_other_work_than_that_begun_is_refused(run, copy, tmp_path):
-    out = tmp_path / "out"
-    limited(copy, out, 2**18)
-    begun = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert "holds unfinished work on" in pack(run, copy, out, "--dtype", "float32", status=2)
-    os.utime(copy / VISUAL)
-    assert "the features have changed since" in pack(run, copy, out, status=2)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == begun

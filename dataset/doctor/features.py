@@ -1,0 +1,77 @@
+"""Checks of feature files: their shapes, and whether their values are finite, in range and there at all."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from configs import MAGANConfig
+from dataset.doctor.report import ERROR, WARNING, Report, reads
+from dataset.features import FeatureFile
+from dataset.hdf5 import FAILURES, unreadable
+from dataset.layout import FEATURES, FILES, NOISY
+from utils.errors import InputError
+from utils.wording import counted, listed
+
+SAMPLED = 16  # rows that a quick check reads, evenly spread, the first and the last among them
+LARGEST = 1e4  # far above the features of any network
+_MEMORY = 2**25  # bytes of rows in memory at a time
+
+Progress = Callable[[str, Sequence[slice]], Iterable[slice]]  # wraps the loop over the parts of a file, by its name
+
+
+def check_features(report: Report, config: MAGANConfig, full: bool, progress: Progress) -> None:
+    """Check the feature files that could be opened; ``full`` reads every row, not only ``SAMPLED`` of them."""
+    for name in (*FEATURES, *NOISY[:2]):
+        if name in report.data:
+            with report.checking(name):
+                _require_shape(report, name, config)
+                if any(reads(setting, [name]) for setting in report.settings):
+                    _check_values(report, name, full, progress)
+
+
+def _require_shape(report: Report, name: str, config: MAGANConfig) -> None:
+    path, is_visual = report.root / name, name.startswith("visual")
+    shape = FeatureFile(path, FILES[name].ndim, config.visual_dim if is_visual else config.audio_dim).shape
+    expected = (report.size.noisy if name in NOISY else report.size.videos, report.size.segments)
+    if shape[:2] != expected:
+        raise InputError(
+            f"{path}: {shape[0]} videos of {shape[1]} segments, expected {expected[0]} of {expected[1]}, as in other "
+            "files"
+        )
+    clean = report.data.get(FEATURES[0])
+    if name == NOISY[0] and clean and shape[2:] != clean.shape[2:]:
+        raise InputError(f"{path}: maps of shape {shape[2:]}, expected {clean.shape[2:]} as in {FEATURES[0]}")
+
+
+def _check_values(report: Report, name: str, full: bool, progress: Progress) -> None:
+    data, path = report.data[name], report.root / name
+    if full:
+        step = max(1, _MEMORY // (data.nbytes // len(data)))
+        parts = [slice(start, min(start + step, len(data))) for start in range(0, len(data), step)]
+    else:
+        sampled = np.unique(np.linspace(0, len(data) - 1, SAMPLED).round().astype(int)).tolist()
+        parts = [slice(row, row + 1) for row in sampled]
+    ranges = []
+    for part in progress(name, parts):
+        try:
+            values = data[part].reshape(part.stop - part.start, -1)
+        except FAILURES as error:
+            raise unreadable(path, error, f"one of rows {part.start} to {part.stop - 1}") from error
+        ranges.append(np.stack([values.min(axis=1), values.max(axis=1)]).astype(np.float64))  # NaN if any value is
+    lowest, highest = np.concatenate(ranges, axis=1)
+    rows = np.concatenate([np.arange(len(data))[part] for part in parts])
+    finite = np.isfinite(lowest) & np.isfinite(highest)
+    sampled = "" if full else f" of {len(rows)} sampled ones"
+    outside = finite & ((lowest < 0) | (highest > LARGEST))
+    for level, problem, found in (
+        (ERROR, "values that are not finite", ~finite),
+        (WARNING, f"values outside 0 to {LARGEST:g}, the outputs of a last ReLU,", outside),
+        (WARNING, "nothing but zeros, as if never written,", (lowest == 0) & (highest == 0)),
+    ):
+        if found.any():
+            count = counted(int(found.sum()), f"row{sampled}", f"rows{sampled}")
+            message = f"{path}: {problem} in {count}: {listed(rows[found].tolist())}"
+            report.add(level, [name], message, report.cure(name))
+            report.approve(name, "see below")
+    lowest, highest = lowest[finite].min(initial=np.inf), highest[finite].max(initial=-np.inf)
+    report.approve(name, f"ok, {lowest:.3g} to {highest:.3g} in {'all' if full else len(rows)} rows")

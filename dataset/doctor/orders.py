@@ -1,0 +1,56 @@
+"""Checks of order files: each row in one split, once, and the splits those of AVE if the data are AVE's."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from itertools import combinations
+
+import numpy as np
+
+from configs import SPLITS
+from dataset.annotations import Annotation
+from dataset.doctor.report import AVE, ERROR, NOTE, Report
+from dataset.labels import read_order
+from dataset.layout import ANNOTATIONS, ORDERS, PUBLISHED_ORDERS
+from utils.errors import InputError
+from utils.wording import counted, listed
+
+
+def check_orders(report: Report, annotations: Sequence[Annotation] | None) -> None:
+    """Check the order files that could be opened; ``annotations`` has one line per video."""
+    root, orders = report.root, {}
+    for name in ORDERS:
+        if name in report.data:
+            with report.checking(name):
+                orders[name] = order = read_order(root / name, report.size.videos)
+                rows, counts = np.unique(order, return_counts=True)
+                if repeated := rows[counts > 1].tolist():
+                    count = counted(len(repeated), "row", "rows")
+                    raise InputError(f"{root / name}: names {count} more than once: {listed(repeated)}")
+                report.approve(name, f"ok, rows {rows[0]} to {rows[-1]}")
+    for one, other in combinations(orders, 2):
+        if shared := np.intersect1d(orders[one], orders[other]).tolist():
+            count = counted(len(shared), "row", "rows")
+            message = f"{root / one} and {other} share {count} ({listed(shared)}), expected none"
+            report.add(ERROR, [one, other], message, report.cure(one))
+        if annotations:
+            ids = [{annotations[row].video_id for row in orders[name].tolist()} for name in (one, other)]
+            if shared := sorted(set.intersection(*ids)):
+                count = counted(len(shared), "video id is", "video ids are")
+                message = f"{root / ANNOTATIONS}: {count} in both {one} and {other}: {listed(shared)}"
+                report.add(NOTE, [one, other], message)
+    if len(orders) == len(ORDERS):
+        left = np.setdiff1d(np.arange(report.size.videos), np.concatenate([*orders.values()])).tolist()
+        if left:
+            count = counted(len(left), "row belongs", "rows belong")
+            sets = " ".join(f"--{split}_set FILE" for split in SPLITS)
+            cure = f"to use them, make orders from lists that have them: {report.make_labels(*ORDERS)} {sets}"
+            report.add(NOTE, ORDERS, f"{root}: {count} to no split: {listed(left)}", cure)
+    if report.size.videos == AVE.videos:
+        digests = dict(zip(ORDERS, PUBLISHED_ORDERS.values(), strict=True))
+        if others := [name for name, order in orders.items() if _digest(order) != digests[name]]:
+            message = f"{root}: {' and '.join(others)} are not AVE's own: accuracies do not compare with published ones"
+            report.add(NOTE, others, message, f"for AVE's own, {report.cure(others[0])}")
+
+
+def _digest(order: np.ndarray) -> str:
+    return sha256(order.astype("<i8").tobytes()).hexdigest()

@@ -1,0 +1,91 @@
+"""The report on a data folder: the findings, each with its cure, and a verdict on each file."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+
+from dataset.layout import ANNOTATIONS, FILES, TRAINING_FILES
+from utils.errors import InputError
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+
+
+class Finding(NamedTuple):
+    """Something that the user should know. Only an error prevents ``settings`` from running."""
+
+    level: str  # ERROR, WARNING or NOTE
+    message: str
+    cure: str  # empty if there is nothing to do
+    settings: tuple[str, ...]  # those that need one of the files in question
+
+
+class Size(NamedTuple):
+    """The size of a data set."""
+
+    videos: int
+    segments: int
+    noisy: int  # videos without event
+
+
+AVE = Size(videos=4143, segments=10, noisy=178)
+
+
+@dataclass
+class Report:
+    """The findings about the folder ``root`` that concern ``settings``."""
+
+    root: Path
+    settings: tuple[str, ...]
+    size: Size = AVE  # on which most files agree
+    findings: list[Finding] = field(default_factory=list)
+    data: dict[str, h5py.Dataset] = field(default_factory=dict)  # of the files that could be opened
+    verdicts: dict[str, str] = field(default_factory=dict)  # on the contents of the files
+
+    def add(self, level: str, names: Iterable[str], message: str, cure: str = "") -> None:
+        """Add a finding about some files, unless it concerns none of the settings."""
+        if level == ERROR:
+            self.verdicts |= dict.fromkeys(names, "WRONG")
+        if settings := tuple(setting for setting in self.settings if reads(setting, names)):
+            self.findings.append(Finding(level, message, cure, settings))
+
+    def approve(self, name: str, verdict: str) -> None:
+        """Give the verdict on a file, unless it is wrong."""
+        self.verdicts.setdefault(name, verdict)
+
+    @contextmanager
+    def checking(self, name: str) -> Iterator[None]:
+        """Turn an ``InputError`` into an error about the file ``name``."""
+        try:
+            yield
+        except InputError as error:
+            self.add(ERROR, [name], str(error), self.cure(name))
+
+    def of(self, level: str) -> list[Finding]:
+        """The findings of a level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    def can_run(self, setting: str) -> bool:
+        """Whether no error prevents the setting from running."""
+        return not any(setting in finding.settings for finding in self.of(ERROR))
+
+    def cure(self, name: str) -> str:
+        """How to get a good copy of a file."""
+        if "labels" in name:
+            return f"make it from the annotations: {self.make_labels(name)}"
+        source = FILES[name if name in FILES else "mil_labels.h5"].source
+        without = ", or do without it" if name == ANNOTATIONS else ""
+        return f"run python -m tools.download --data_root {self.root}, or copy it from {source}{without}"
+
+    def make_labels(self, *replaced: str) -> str:
+        """The command that makes label files, in place of ``replaced`` ones."""
+        overwrite = " --overwrite" if any((self.root / name).exists() for name in replaced) else ""
+        return f"python -m tools.make_labels --annotations {self.root / ANNOTATIONS} --out {self.root}{overwrite}"
+
+
+def reads(setting: str, names: Iterable[str]) -> bool:
+    """Whether training in the setting reads one of the files; annotations concern every setting."""
+    return any(name == ANNOTATIONS or name in TRAINING_FILES[setting] for name in names)
