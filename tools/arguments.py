@@ -99,7 +99,6 @@ def extractor_options() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures that go through VGG-19 at once (default: 32)",
     )
-    add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
     return parser
 
 
@@ -110,7 +109,7 @@ def check_extractor_options(args: argparse.Namespace) -> None:
         InputError: a value is out of range, or a flag lacks another one.
     """
     for name in ("frames_per_second", "batch_size", "segments"):
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
     if args.preprocessing == "caffe" and not args.weights:
         raise InputError("--preprocessing caffe needs weights of your own, which nobody publishes: give --weights DIR")

@@ -51,6 +51,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="an Annotations.txt whose events name the classes of a published checkpoint, which has no names",
     )
+    add(
+        "--segments",
+        type=int,
+        metavar="N",
+        help="seconds of a training video (default: as the checkpoint says, or 10 for one that does not)",
+    )
     add("--json", action="store_true", help="print one JSON object instead of timelines")
     add(
         "--plot",
