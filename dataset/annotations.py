@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import category
 
 import numpy as np
 
 from dataset.layout import ANNOTATIONS
-from utils.errors import InputError
+from utils.errors import AccessError, InputError, reason_of
 
 BACKGROUND = "background"  # the name of the last class
 HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # first line of the official archive's copy
+_CONTROLS = ("Cc", "Zl", "Zp")  # Unicode categories: controls, line and paragraph separators
 
 
 class Annotation(NamedTuple):
@@ -32,17 +34,24 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
         num_segments: the length of a video in seconds; None accepts any times.
 
     Raises:
+        AccessError: the system does not let the file be read.
         InputError: the file is not text, or a line, named by its number, is not of that form.
     """
     try:
         # Windows programs may begin a text with a byte order mark, which does not belong to the first event.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from error
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text: {error}") from error
     annotations = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or (number == 1 and line.strip() == HEADER):
             continue
+        if control := next((character for character in line.strip() if category(character) in _CONTROLS), None):
+            raise InputError(
+                f"{path}, line {number}: {line[:80]!r} has the control character {control!a}, expected text alone"
+            )
         fields = line.strip().split("&")
         times = fields[-2:]
         # int() refuses thousands of digits.
@@ -63,6 +72,11 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
 def class_names(annotations: Sequence[Annotation]) -> list[str]:
     """The events by class index: in the order of their first appearance."""
     return list(dict.fromkeys(annotation.event for annotation in annotations))
+
+
+def segments_are_seconds(annotations: Sequence[Annotation], num_segments: int) -> bool:
+    """Whether segments last a second, as the times of annotations count: with ten of them, or with the last time."""
+    return num_segments in (10, max(annotation.end for annotation in annotations))
 
 
 def likely_mistakes(annotations: Sequence[Annotation]) -> list[str]:

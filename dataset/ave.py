@@ -16,7 +16,8 @@ from configs import MAGANConfig
 from dataset.annotations import class_names, read_annotations
 from dataset.features import FeatureFile
 from dataset.labels import read_labels, read_order, video_events
-from dataset.layout import ANNOTATIONS, FEATURES, NOISY, require_files, segment_label_file
+from dataset.layout import ANNOTATIONS, FEATURES, NOISY, has_noisy_set, segment_label_file
+from dataset.sources import require_files
 from utils.errors import InputError
 
 MODALITIES = ("visual", "audio")
@@ -146,24 +147,22 @@ class AVEFolder:
         )
 
     def weakly_labelled(self) -> AVEDataset:
-        """The weakly-supervised training set, labels per video: the train rows, then the noisy rows."""
-        require_files(self.root, (*FEATURES, "mil_labels.h5", "train_order.h5", *NOISY))
+        """The weakly-supervised training set, labels per video: the train rows, then any noisy rows."""
+        noisy = NOISY if has_noisy_set(self.root) else ()
+        require_files(self.root, (*FEATURES, "mil_labels.h5", "train_order.h5", *noisy))
         visual, audio = self._features(*FEATURES)
         labels = read_labels(self.root / "mil_labels.h5", (len(visual), self.num_events + 1))
-        noisy_visual, noisy_audio = self._features(*NOISY[:2])
-        noisy_labels = read_labels(self.root / "labels_noisy.h5", (len(noisy_visual), self.num_events + 1))
-        if noisy_visual.shape[1:] != visual.shape[1:]:
-            raise InputError(
-                f"{noisy_visual.path}: videos of shape {noisy_visual.shape[1:]}, "
-                f"expected {visual.shape[1:]} as in {visual.path.name}"
-            )
-        return AVEDataset(
-            [
-                (visual, audio, labels, read_order(self.root / "train_order.h5", len(visual))),
-                (noisy_visual, noisy_audio, noisy_labels, np.arange(len(noisy_visual))),
-            ],
-            self.dtype,
-        )
+        parts = [(visual, audio, labels, read_order(self.root / "train_order.h5", len(visual)))]
+        if noisy:
+            noisy_visual, noisy_audio = self._features(*NOISY[:2])
+            noisy_labels = read_labels(self.root / "labels_noisy.h5", (len(noisy_visual), self.num_events + 1))
+            if noisy_visual.shape[1:] != visual.shape[1:]:
+                raise InputError(
+                    f"{noisy_visual.path}: videos of shape {noisy_visual.shape[1:]}, "
+                    f"expected {visual.shape[1:]} as in {visual.path.name}"
+                )
+            parts.append((noisy_visual, noisy_audio, noisy_labels, np.arange(len(noisy_visual))))
+        return AVEDataset(parts, self.dtype)
 
     def class_names(self) -> list[str]:
         """The event names by class index, from ``Annotations.txt``; numbered names if the folder has none."""

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from utils.atomic import atomic_write
-from utils.errors import InputError
+from utils.errors import AccessError, InputError, reason_of
 
 # h5py raises one of these on a file that it cannot read, depending on where the damage is.
 FAILURES = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
@@ -21,6 +21,7 @@ def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
     """Open the data set ``key`` of an HDF5 file for reading.
 
     Raises:
+        AccessError: the system does not let the file be read.
         InputError: the file is not HDF5, is truncated, or has no such data set.
     """
     try:
@@ -80,11 +81,14 @@ def read_all(data: h5py.Dataset, path: Path) -> np.ndarray:
 
 
 def unreadable(path: Path, error: Exception, part: str = "") -> InputError:
-    """The error to raise if HDF5 fails with ``error`` on reading ``path``, or a ``part`` of it, such as "row 3"."""
-    return InputError(f"{path}: {f'{part} ' * bool(part)}cannot be read: {_reason(path, error, part)}")
+    """The error to raise if h5py fails with ``error`` on reading ``path``, or a ``part`` of it, such as "row 3"."""
+    subject = f"{path}: {part} cannot be read" if part else f"{path}: cannot be read"
+    if reason := reason_of(error):
+        return AccessError(f"{subject}: {reason}")
+    return InputError(f"{subject}: {_damage(path, error, part)}")
 
 
-def _reason(path: Path, error: Exception, part: str) -> str:
+def _damage(path: Path, error: Exception, part: str) -> str:
     if sizes := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error)):
         return "it is truncated: {:,} bytes are there, {:,} belong to it".format(*map(int, sizes.groups()))
     with suppress(OSError), open(path, "rb") as file:

@@ -10,10 +10,36 @@ from utils.errors import InputError
 
 
 def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """One-hot labels, float32, of the given shape (n, K + 1) or (n, t, K + 1).
+    """Read one-hot labels, float32, of the given shape (n, K + 1) or (n, t, K + 1), background last.
+
+    Of several events in a segment, one is kept.
 
     Raises:
-        InputError: they cannot be read, have another shape, or are not one-hot.
+        InputError: as ``read_stored_labels``.
+    """
+    return keep_one_event(read_stored_labels(path, shape))
+
+
+def keep_one_event(labels: np.ndarray) -> np.ndarray:
+    """Labels (n, t, K + 1) in which a segment has only the event with the largest index.
+
+    In ``labels.h5`` of AVE's older release, a few rows have segments with two events. The loss takes the largest index
+    for the event of a video, so the accuracy does here.
+    """
+    places = np.nonzero(labels[..., :-1].sum(axis=-1) > 1)
+    if not len(places[0]):
+        return labels
+    labels = labels.copy()
+    k = labels.shape[-1] - 1
+    labels[places] = np.eye(k + 1, dtype=labels.dtype)[k - 1 - labels[places][:, k - 1 :: -1].argmax(axis=-1)]
+    return labels
+
+
+def read_stored_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Read labels, float32, of the given shape. A segment may have several events, a video has one.
+
+    Raises:
+        InputError: they cannot be read, have another shape, or are not ones for the classes and zeros for the others.
     """
     labels = open_hdf5(path)
     if labels.shape != shape:
@@ -23,7 +49,10 @@ def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if labels.dtype.kind not in "fiub":
         raise InputError(f"{path}: type {labels.dtype}, expected numbers")
     labels = read_all(labels, path).astype(np.float32)
-    one_hot = np.isin(labels, (0, 1)).all(axis=-1) & (labels.sum(axis=-1) == 1)
+    events, background = labels[..., :-1].sum(axis=-1), labels[..., -1]
+    one_hot = np.isin(labels, (0, 1)).all(axis=-1) & ((events > 0) != (background > 0))
+    if labels.ndim == 2:
+        one_hot &= events <= 1
     if not one_hot.all():
         rows = np.unique(np.nonzero(~one_hot)[0])
         raise InputError(
@@ -34,7 +63,7 @@ def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_order(path: Path, num_rows: int) -> np.ndarray:
-    """The row numbers (n,) of a split, int64, all of them less than ``num_rows``.
+    """Read the row numbers (n,) of a split, int64, all of them less than ``num_rows``.
 
     Raises:
         InputError: they cannot be read, or are not such numbers.

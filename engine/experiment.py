@@ -12,7 +12,8 @@ from configs import AUTO, CONFIGS, Config, Options, parse_options
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
 from dataset.doctor import require_valid_data
-from dataset.layout import TRAINING_FILES, require_files
+from dataset.layout import training_files
+from dataset.sources import require_files
 from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
@@ -158,7 +159,7 @@ class Experiment:
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
         training, options = self.config.training, self.options
-        require_files(self.folder.root, TRAINING_FILES[self.model.setting])
+        require_files(self.folder.root, training_files(self.folder.root, self.model.setting))
         for warning in require_valid_data(self.folder.root, self.config.model, self.model.setting):
             log.warning("warning: %s", warning)
         datasets = (self.training_set(self.folder), self.folder.split("val"), self.folder.split("test"))

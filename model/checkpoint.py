@@ -19,7 +19,7 @@ from torch import Tensor
 from configs import SETTING_NAMES, Config, parse_config
 from model.magan import MAGAN
 from model.published import from_published, published_setting, published_weights
-from utils.errors import InputError
+from utils.errors import AccessError, InputError, reason_of
 
 FORMAT, VERSION = "magan", 1
 _COMMENT = b"magan-sha256:"
@@ -137,7 +137,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist{_ADVICE.get(path.name, '')}") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
     except MemoryError as error:
         raise InputError(f"{path}: cannot be read: it is too large for the memory") from error
 

@@ -20,14 +20,8 @@ from typing import NamedTuple
 from configs import CONFIGS
 from dataset.annotations import read_annotations, segment_labels
 from dataset.hdf5 import open_hdf5, require_stored
-from dataset.layout import (
-    ANNOTATIONS,
-    DOWNLOADS,
-    FILES,
-    PUBLISHED_CHECKPOINT,
-    PUBLISHED_CHECKPOINT_URL,
-    segment_label_file,
-)
+from dataset.layout import ANNOTATIONS, FILES, segment_label_file
+from dataset.published import DOWNLOADS, PUBLISHED_CHECKPOINT, PUBLISHED_CHECKPOINT_URL
 from dataset.synthetic import NUM_SEGMENTS
 from model.checkpoint import load_checkpoint
 from tools.arguments import data_root_option, tool_parser
@@ -36,7 +30,7 @@ from tools.make_labels import write_files
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.download import SECONDS, checked, download, one_line
-from utils.errors import InputError, os_error_as_input_error
+from utils.errors import AccessError, InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.packages import require_packages
 from utils.progress import shows_bars
@@ -89,6 +83,8 @@ def get(wanted: Download) -> None:
     if path.exists():
         try:
             wanted.check(path)
+        except AccessError:  # the file may be good
+            raise
         except InputError as error:
             log.info("%s; downloading it again", error)
         else:

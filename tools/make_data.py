@@ -77,7 +77,7 @@ def main() -> None:
             progress=lambda clips: Progress("making videos", print_freq=100).track(clips, total=len(clips)),
         )
     except OSError as error:
-        raise InputError(f"{args.out}: cannot be written: {reason_of(error)}") from error
+        raise InputError(f"{args.out}: cannot be written: {reason_of(error) or error}") from error
     print(f"{len(annotations)} videos of {classes} events and {noisy} without event in {args.out}", file=sys.stderr)
 
 

@@ -21,26 +21,20 @@ from dataset.annotations import (
     segment_labels,
     video_labels,
 )
-from dataset.features import FeatureFile
 from dataset.hdf5 import hdf5_image, open_hdf5, read_all
-from dataset.layout import FILES
-from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS
+from dataset.layout import FEATURES, FILES, NOISY
+from dataset.published import EVENTS
+from dataset.size import AVE
+from tools.arguments import tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, reason_of
 from utils.signals import deferred_signals
 from utils.wording import counted
 
-NUM_NOISY = 178  # of AVE's noisy features
-
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.make_labels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("make_labels", __doc__)
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="FILE", help="Annotations.txt, with or without header line")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
@@ -49,16 +43,46 @@ def parse_arguments() -> argparse.Namespace:
             f"--{split}_set",
             type=Path,
             metavar="FILE",
-            help=f"{split}Set.txt of the data set: write {split}_order.h5 too",
+            help=f"annotation lines of the {split} split, such as AVE's {split}Set.txt: write {split}_order.h5 too",
         )
+    add(
+        "--segments",
+        type=int,
+        metavar="N",
+        help=f"seconds of a video (default: as the features in DIR have, else {AVE.segments})",
+    )
     add(
         "--noisy",
         type=int,
         metavar="N",
-        help=f"rows of labels_noisy.h5 (default: as many as audio_feature_noisy.h5 in DIR has, else {NUM_NOISY})",
+        help=f"rows of labels_noisy.h5 (default: as the noisy features in DIR have, else {AVE.noisy} for AVE's events "
+        "and no such file for others)",
     )
     add("--overwrite", action="store_true", help="replace files of the folder that hold something else")
     return parser.parse_args()
+
+
+def length_in_features(out: Path, names: tuple[str, ...], axis: int) -> int | None:
+    """The length of an axis of the first feature file that is there."""
+    for name in names:
+        if (out / name).exists():
+            data = open_hdf5(out / name)
+            if data.ndim != FILES[name].ndim:
+                raise InputError(f"{out / name}: shape {data.shape}, expected {FILES[name].ndim} axes")
+            return data.shape[axis]
+    return None
+
+
+def number_of_segments(out: Path, asked: int | None) -> int:
+    found = length_in_features(out, FEATURES, axis=1)
+    if asked and found and asked != found:
+        raise InputError(f"--segments is {asked}, but the features in {out} have {found} segments: leave it out")
+    return found or asked or AVE.segments
+
+
+def number_of_noisy_videos(out: Path, asked: int | None, events: list[str]) -> int:
+    default = AVE.noisy if set(events) == set(EVENTS) else 0
+    return asked or length_in_features(out, NOISY[:2], axis=0) or default
 
 
 def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarray]:
@@ -100,32 +124,32 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
             for name, values in contents.items():
                 stack.enter_context(atomic_write(out / name)).write_bytes(hdf5_image(FILES[name].key, values))
     except OSError as error:
-        raise InputError(f"{out}: cannot be written: {reason_of(error)}") from error
+        raise InputError(f"{out}: cannot be written: {reason_of(error) or error}") from error
 
 
 def main() -> None:
     args = parse_arguments()
-    noisy_features = args.out / "audio_feature_noisy.h5"
-    if args.noisy is not None and args.noisy < 1:
-        raise InputError(f"--noisy is {args.noisy}, expected 1 or more")
-    annotations = read_annotations(args.annotations, NUM_SEGMENTS)
-    num_events = len(class_names(annotations))
-    said = f"{counted(num_events, 'event', 'events')} in {counted(len(annotations), 'video', 'videos')}"
-    print(f"{args.annotations}: {said}", file=sys.stderr)
+    for name in ("segments", "noisy"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
+    num_segments = number_of_segments(args.out, args.segments)
+    annotations = read_annotations(args.annotations, num_segments)
+    events = class_names(annotations)
+    num_noisy = number_of_noisy_videos(args.out, args.noisy, events)
+    sizes = (counted(len(events), "event", "events"), counted(len(annotations), "video", "videos"))
+    print(f"{args.annotations}: {sizes[0]} in {sizes[1]} of {num_segments} segments", file=sys.stderr)
     for mistake in likely_mistakes(annotations):
         print(f"warning: {args.annotations}: {mistake}", file=sys.stderr)
     sets = {split: getattr(args, f"{split}_set") for split in SPLITS if getattr(args, f"{split}_set")}
     orders = read_orders(sets, annotations)
-    noisy = args.noisy or NUM_NOISY
-    if args.noisy is None and noisy_features.exists():
-        noisy = FeatureFile(noisy_features, ndim=3, width=AUDIO_DIM).shape[0]
 
     contents = {
-        "right_labels.h5": segment_labels(annotations, NUM_SEGMENTS),
+        "right_labels.h5": segment_labels(annotations, num_segments),
         "mil_labels.h5": video_labels(annotations),
-        "labels_noisy.h5": noisy_labels(noisy, num_events),
-        **{f"{split}_order.h5": rows for split, rows in orders.items()},
     }
+    if num_noisy:
+        contents["labels_noisy.h5"] = noisy_labels(num_noisy, len(events))
+    contents |= {f"{split}_order.h5": rows for split, rows in orders.items()}
     # Written anew, a published file would have other bytes, and not the SHA-256 any more that tools.download recorded.
     new = {name: values for name, values in contents.items() if not holds(args.out / name, FILES[name].key, values)}
     present = [name for name in new if (args.out / name).exists()]

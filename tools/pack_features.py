@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored, unreadable
-from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS, require_files
+from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS
+from dataset.sources import require_files
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error

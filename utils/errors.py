@@ -1,5 +1,6 @@
 """Errors that the user can fix."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,30 @@ class InputError(Exception):
     """
 
 
-def reason_of(error: OSError) -> str:
-    """The reason that the system gives for an error; libraries add a text of their own to it."""
-    return os.strerror(error.errno) if error.errno else str(error)
+class AccessError(InputError):
+    """A file that the system does not let a command read. Its contents may be good."""
+
+
+_LOCKS = "this disk does not support file locks: set HDF5_USE_FILE_LOCKING=FALSE in the environment to do without them"
+_REASONS = {
+    errno.EAGAIN: "another program has it open for writing: wait until that program ends, or stop it",
+    errno.ENOLCK: _LOCKS,
+    errno.EACCES: "permission denied: change its permissions, or ask its owner",
+    errno.EIO: "the disk fails (input/output error): check the disk, or use a copy from another one",
+}
+
+
+def reason_of(error: BaseException) -> str | None:
+    """The reason why the operating system refused access to a file, as the end of a sentence that names the file.
+
+    None if ``error`` is about something else, such as the contents. h5py's errors carry the system's number, too.
+    """
+    number = getattr(error, "errno", None)
+    if not number or number == errno.EINVAL:  # a damaged HDF5 file refers to places that no file can have
+        return None
+    if "unable to lock file" in str(error) and number != errno.EAGAIN:  # by HDF5, with any of several numbers
+        return _LOCKS
+    return _REASONS.get(number, os.strerror(number))
 
 
 @contextmanager
@@ -29,4 +51,4 @@ def os_error_as_input_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         unharmed = ". Its previous contents are unharmed" if existed else ""
-        raise InputError(f"{path}: cannot be written: {reason_of(error)}{unharmed}") from error
+        raise InputError(f"{path}: cannot be written: {reason_of(error) or error}{unharmed}") from error

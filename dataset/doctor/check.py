@@ -1,17 +1,18 @@
 """The check of a data folder: each file by itself, then the files against each other."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from configs import MAGANConfig
-from dataset.annotations import Annotation, class_names, read_annotations
+from dataset.annotations import Annotation, class_names, read_annotations, segments_are_seconds
 from dataset.doctor.features import Progress, check_features
 from dataset.doctor.labels import check_labels
 from dataset.doctor.orders import check_orders
-from dataset.doctor.report import AVE, ERROR, NOTE, WARNING, Report, Size
+from dataset.doctor.report import ERROR, NOTE, WARNING, Finding, Report
 from dataset.hdf5 import open_hdf5, require_stored
-from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS, ORDERS, TRAINING_FILES, find_file
+from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS, TRAINING_FILES, find_file, has_noisy_set
+from dataset.published import is_ave
+from dataset.size import common_size
 from utils.errors import InputError
 
 
@@ -26,7 +27,7 @@ def check_folder(
 
     Args:
         root: the folder.
-        config: of the network to train: its feature widths and number of events are expected.
+        config: of the network to train: the folder must have its feature widths and number of events.
         settings: those to report on; features that none of them needs are not read.
         full: read every feature, not only some rows of each file.
         progress: wraps the loop over the parts of a feature file.
@@ -34,10 +35,11 @@ def check_folder(
     report = Report(root, settings)
     _open_files(report)
     annotations = _read_annotations(report)
-    report.size = _common_size(report, annotations)
-    annotations = annotations and _check_annotations(report, annotations, config.num_events)
-    check_features(report, config, full, progress)
-    check_labels(report, config.num_events, annotations)
+    report.size = common_size(report.data, annotations or ())
+    _compare_with_config(report, config)
+    annotations = annotations and _check_annotations(report, annotations)
+    check_features(report, full, progress)
+    check_labels(report, annotations)
     check_orders(report, annotations)
     return report
 
@@ -50,20 +52,33 @@ def require_valid_data(root: Path, config: MAGANConfig, setting: str) -> list[st
     """
     report = check_folder(root, config, (setting,))
     if errors := report.of(ERROR):
-        lines = [f"{error.message}\n  {error.cure}" for error in errors]
-        raise InputError("\n".join([*lines, f"See also: python -m tools.check_data --data_root {root}"]))
-    return [warning.message for warning in report.of(WARNING)]
+        raise InputError("\n".join([*map(_text, errors), f"See also: python -m tools.check_data --data_root {root}"]))
+    return [_text(warning) for warning in report.of(WARNING)]
+
+
+def _text(finding: Finding) -> str:
+    return finding.message + (f"\n  {finding.cure}" if finding.cure else "")
 
 
 def _open_files(report: Report) -> None:
     for name, file in FILES.items():
         path = find_file(report.root, name)
+        if name in NOISY and not has_noisy_set(report.root):
+            report.approve(name, "none")
+            continue
         with report.checking(name):
             if not path.is_file():
                 raise InputError(_absence(path))
             data = open_hdf5(path, file.key)
             require_stored(data, path)
             report.data[name] = data
+    if not has_noisy_set(report.root):
+        report.add(
+            WARNING,
+            NOISY,
+            f"{report.root}: has no noisy videos ({', '.join(NOISY)}): training never sees a whole video of background",
+            f"to train with them, {report.cure(NOISY[0])}" if is_ave(report.root) else "",
+        )
     if (report.root / OLD_LABELS).is_file() and (report.root / "right_labels.h5").is_file():
         report.add(NOTE, ["right_labels.h5"], f"{report.root / OLD_LABELS}: is not read, right_labels.h5 wins")
 
@@ -83,41 +98,34 @@ def _read_annotations(report: Report) -> list[Annotation] | None:
     return None
 
 
-def _common_size(report: Report, annotations: Sequence[Annotation] | None) -> Size:
-    """The sizes on which most files agree."""
-
-    def lengths(names: Sequence[str], axis: int = 0) -> list[int]:
-        return [data.shape[axis] for name in names if (data := report.data.get(name)) and data.ndim == FILES[name].ndim]
-
-    def most_common(lengths: Sequence[int], default: int) -> int:
-        return Counter(lengths).most_common(1)[0][0] if lengths else default
-
-    videos = [len(annotations)] if annotations else []
-    videos += lengths(("right_labels.h5", "mil_labels.h5", *FEATURES))
-    if len(rows := lengths(ORDERS)) == len(ORDERS):
-        videos.append(sum(rows))
-    return Size(
-        most_common(videos, AVE.videos),
-        most_common(lengths(("right_labels.h5", *FEATURES), axis=1), AVE.segments),
-        most_common(lengths(NOISY), AVE.noisy),
-    )
+def _compare_with_config(report: Report, config: MAGANConfig) -> None:
+    expected = {"num_events": config.num_events, "visual_dim": config.visual_dim, "audio_dim": config.audio_dim}
+    found = dict(zip(expected, (report.size.events, report.size.visual_dim, report.size.audio_dim), strict=True))
+    if wrong := [name for name in expected if found[name] != expected[name]]:
+        differences = ", ".join(f"{name} {found[name]} where the config has {expected[name]}" for name in wrong)
+        setting = " --setting weakly" if report.settings == ("weakly",) else ""
+        command = f"python -m tools.make_config --data_root {report.root} --out configs/mine.json{setting}"
+        report.add(
+            ERROR,
+            FEATURES,
+            f"{report.root}: has {differences}",
+            f"make a config for these data: {command}; then add --config configs/mine.json",
+        )
 
 
-def _check_annotations(
-    report: Report, annotations: Sequence[Annotation], num_events: int
-) -> Sequence[Annotation] | None:
-    """The annotations, if they fit the config and the other files."""
-    path = report.root / ANNOTATIONS
+def _check_annotations(report: Report, annotations: Sequence[Annotation]) -> Sequence[Annotation] | None:
+    """The annotations, if they fit the other files."""
+    path, size = report.root / ANNOTATIONS, report.size
     with report.checking(ANNOTATIONS):
-        if (found := len(class_names(annotations))) != num_events:
-            raise InputError(f"{path}: names {found} events, expected {num_events} (num_events of the config)")
-        if len(annotations) != report.size.videos:
+        if (found := len(class_names(annotations))) != size.events:
+            raise InputError(f"{path}: names {found} events, expected {size.events} as in other files")
+        if len(annotations) != size.videos:
             raise InputError(
-                f"{path}: has {len(annotations)} videos, expected {report.size.videos} as in other files: it is of "
-                "another release"
+                f"{path}: has {len(annotations)} videos, expected {size.videos} as in other files: it is of another "
+                "release"
             )
-        if report.size.segments == AVE.segments:  # of a second each, as the times of the annotations
-            read_annotations(path, report.size.segments)
-        report.approve(ANNOTATIONS, f"ok, {num_events} events")
+        if segments_are_seconds(annotations, size.segments):
+            read_annotations(path, size.segments)
+        report.approve(ANNOTATIONS, f"ok, {size.events} events")
         return annotations
     return None

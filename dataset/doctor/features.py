@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from configs import MAGANConfig
-from dataset.doctor.report import ERROR, WARNING, Report, reads
+from dataset.doctor.report import WARNING, Report, reads
 from dataset.features import FeatureFile
 from dataset.hdf5 import FAILURES, unreadable
 from dataset.layout import FEATURES, FILES, NOISY
@@ -19,19 +18,19 @@ _MEMORY = 2**25  # bytes of rows in memory at a time
 Progress = Callable[[str, Sequence[slice]], Iterable[slice]]  # wraps the loop over the parts of a file, by its name
 
 
-def check_features(report: Report, config: MAGANConfig, full: bool, progress: Progress) -> None:
+def check_features(report: Report, full: bool, progress: Progress) -> None:
     """Check the feature files that could be opened; ``full`` reads every row, not only ``SAMPLED`` of them."""
     for name in (*FEATURES, *NOISY[:2]):
         if name in report.data:
             with report.checking(name):
-                _require_shape(report, name, config)
+                _require_shape(report, name)
                 if any(reads(setting, [name]) for setting in report.settings):
                     _check_values(report, name, full, progress)
 
 
-def _require_shape(report: Report, name: str, config: MAGANConfig) -> None:
+def _require_shape(report: Report, name: str) -> None:
     path, is_visual = report.root / name, name.startswith("visual")
-    shape = FeatureFile(path, FILES[name].ndim, config.visual_dim if is_visual else config.audio_dim).shape
+    shape = FeatureFile(path, FILES[name].ndim, report.size.visual_dim if is_visual else report.size.audio_dim).shape
     expected = (report.size.noisy if name in NOISY else report.size.videos, report.size.segments)
     if shape[:2] != expected:
         raise InputError(
@@ -62,16 +61,19 @@ def _check_values(report: Report, name: str, full: bool, progress: Progress) -> 
     rows = np.concatenate([np.arange(len(data))[part] for part in parts])
     finite = np.isfinite(lowest) & np.isfinite(highest)
     sampled = "" if full else f" of {len(rows)} sampled ones"
-    outside = finite & ((lowest < 0) | (highest > LARGEST))
-    for level, problem, found in (
-        (ERROR, "values that are not finite", ~finite),
-        (WARNING, f"values outside 0 to {LARGEST:g}, the outputs of a last ReLU,", outside),
-        (WARNING, "nothing but zeros, as if never written,", (lowest == 0) & (highest == 0)),
+
+    def affected(found: np.ndarray) -> str:
+        return f"{counted(int(found.sum()), f'row{sampled}', f'rows{sampled}')}: {listed(rows[found].tolist())}"
+
+    if not finite.all():
+        raise InputError(f"{path}: values that are not finite in {affected(~finite)}")
+    for problem, found in (
+        (f"values outside 0 to {LARGEST:g}, the outputs of a last ReLU,", (lowest < 0) | (highest > LARGEST)),
+        ("nothing but zeros, as if never written,", (lowest == 0) & (highest == 0)),
     ):
         if found.any():
-            count = counted(int(found.sum()), f"row{sampled}", f"rows{sampled}")
-            message = f"{path}: {problem} in {count}: {listed(rows[found].tolist())}"
-            report.add(level, [name], message, report.cure(name))
+            cure = f"if this is not intended, {report.cure(name)}"
+            report.add(WARNING, [name], f"{path}: {problem} in {affected(found)}", cure)
             report.approve(name, "see below")
-    lowest, highest = lowest[finite].min(initial=np.inf), highest[finite].max(initial=-np.inf)
-    report.approve(name, f"ok, {lowest:.3g} to {highest:.3g} in {'all' if full else len(rows)} rows")
+    read = "all" if full else f"{len(rows)} sampled"
+    report.approve(name, f"ok, {lowest.min():.3g} to {highest.max():.3g} in {read} rows")

@@ -1,16 +1,18 @@
 """Checks of order files: each row in one split, once, and the splits those of AVE if the data are AVE's."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import combinations
 
 import numpy as np
 
 from configs import SPLITS
 from dataset.annotations import Annotation
-from dataset.doctor.report import AVE, ERROR, NOTE, Report
+from dataset.doctor.report import ERROR, NOTE, WRONG, Report
 from dataset.labels import read_order
-from dataset.layout import ANNOTATIONS, ORDERS, PUBLISHED_ORDERS
+from dataset.layout import ANNOTATIONS, ORDERS
+from dataset.published import ORDER_DIGESTS, digest_of
+from dataset.size import AVE
+from dataset.sources import make_labels_command
 from utils.errors import InputError
 from utils.wording import counted, listed
 
@@ -32,6 +34,7 @@ def check_orders(report: Report, annotations: Sequence[Annotation] | None) -> No
             count = counted(len(shared), "row", "rows")
             message = f"{root / one} and {other} share {count} ({listed(shared)}), expected none"
             report.add(ERROR, [one, other], message, report.cure(one))
+            report.verdicts |= dict.fromkeys((one, other), WRONG)
         if annotations:
             ids = [{annotations[row].video_id for row in orders[name].tolist()} for name in (one, other)]
             if shared := sorted(set.intersection(*ids)):
@@ -43,14 +46,9 @@ def check_orders(report: Report, annotations: Sequence[Annotation] | None) -> No
         if left:
             count = counted(len(left), "row belongs", "rows belong")
             sets = " ".join(f"--{split}_set FILE" for split in SPLITS)
-            cure = f"to use them, make orders from lists that have them: {report.make_labels(*ORDERS)} {sets}"
+            cure = f"to use them, make orders from lists that have them: {make_labels_command(root, *ORDERS)} {sets}"
             report.add(NOTE, ORDERS, f"{root}: {count} to no split: {listed(left)}", cure)
-    if report.size.videos == AVE.videos:
-        digests = dict(zip(ORDERS, PUBLISHED_ORDERS.values(), strict=True))
-        if others := [name for name, order in orders.items() if _digest(order) != digests[name]]:
-            message = f"{root}: {' and '.join(others)} are not AVE's own: accuracies do not compare with published ones"
-            report.add(NOTE, others, message, f"for AVE's own, {report.cure(others[0])}")
-
-
-def _digest(order: np.ndarray) -> str:
-    return sha256(order.astype("<i8").tobytes()).hexdigest()
+    others = [name for name, order in orders.items() if digest_of(order) != ORDER_DIGESTS[name]]
+    if others and report.size.videos == AVE.videos:
+        message = f"{root}: {' and '.join(others)} are not AVE's own: accuracies do not compare with published ones"
+        report.add(NOTE, others, message, f"for AVE's own, {report.cure(others[0])}")

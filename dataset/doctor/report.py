@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import h5py
 
-from dataset.layout import ANNOTATIONS, FILES, TRAINING_FILES
-from utils.errors import InputError
+from dataset.layout import ANNOTATIONS, TRAINING_FILES
+from dataset.size import AVE, Size
+from dataset.sources import cure_of
+from utils.errors import AccessError, InputError
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
+WRONG = "WRONG"  # the verdict on a file with an error
 
 
 class Finding(NamedTuple):
@@ -21,17 +24,6 @@ class Finding(NamedTuple):
     message: str
     cure: str  # empty if there is nothing to do
     settings: tuple[str, ...]  # those that need one of the files in question
-
-
-class Size(NamedTuple):
-    """The size of a data set."""
-
-    videos: int
-    segments: int
-    noisy: int  # videos without event
-
-
-AVE = Size(videos=4143, segments=10, noisy=178)
 
 
 @dataclass
@@ -47,8 +39,6 @@ class Report:
 
     def add(self, level: str, names: Iterable[str], message: str, cure: str = "") -> None:
         """Add a finding about some files, unless it concerns none of the settings."""
-        if level == ERROR:
-            self.verdicts |= dict.fromkeys(names, "WRONG")
         if settings := tuple(setting for setting in self.settings if reads(setting, names)):
             self.findings.append(Finding(level, message, cure, settings))
 
@@ -62,7 +52,9 @@ class Report:
         try:
             yield
         except InputError as error:
-            self.add(ERROR, [name], str(error), self.cure(name))
+            self.verdicts[name] = WRONG
+            is_bad = not isinstance(error, AccessError)  # or its contents may be good
+            self.add(ERROR, [name], str(error), self.cure(name) if is_bad else "")
 
     def of(self, level: str) -> list[Finding]:
         """The findings of a level."""
@@ -73,17 +65,8 @@ class Report:
         return not any(setting in finding.settings for finding in self.of(ERROR))
 
     def cure(self, name: str) -> str:
-        """How to get a good copy of a file."""
-        if "labels" in name:
-            return f"make it from the annotations: {self.make_labels(name)}"
-        source = FILES[name if name in FILES else "mil_labels.h5"].source
-        without = ", or do without it" if name == ANNOTATIONS else ""
-        return f"run python -m tools.download --data_root {self.root}, or copy it from {source}{without}"
-
-    def make_labels(self, *replaced: str) -> str:
-        """The command that makes label files, in place of ``replaced`` ones."""
-        overwrite = " --overwrite" if any((self.root / name).exists() for name in replaced) else ""
-        return f"python -m tools.make_labels --annotations {self.root / ANNOTATIONS} --out {self.root}{overwrite}"
+        """How to replace a file."""
+        return cure_of(self.root, name)
 
 
 def reads(setting: str, names: Iterable[str]) -> bool:

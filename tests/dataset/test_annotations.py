@@ -128,6 +128,25 @@ def test_bad_line_is_named_by_its_number_with_what_was_expected(written, line):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\t", "\x0b", "\x1b", "\x1e", "\x7f", "\x85", "\u2028"])
+@pytest.mark.parametrize("place", ["Vio{}lin&b&good", "Violin&b{}c&good"])
+def test_control_characters_are_refused_with_the_number_of_their_line(written, character, place):
+    """Some of them end a line for str.splitlines; they would break tables and files of ids."""
+    path = written(f"Truck&a&good&0&10\n{place.format(character)}&0&10\n")
+    with pytest.raises(InputError) as error:
+        read_annotations(path)
+    assert str(error.value).startswith(f"{path}, line 2: ")
+    assert "has the control character" in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_names_and_ids_may_be_of_any_script(written):
+    lines = "Été, rain&-a_1&good&0&10\n钟&नमस्ते&good&0&10\nक्\u200dष&=b&good&0&10\n"
+    annotations = read_annotations(written(lines))
+    assert class_names(annotations) == ["Été, rain", "钟", "क्\u200dष"]
+    assert [annotation.video_id for annotation in annotations] == ["-a_1", "नमस्ते", "=b"]
+
+
 def test_first_line_is_left_out_only_if_it_is_the_header(written):
     path = written("Category&VideoID&Quality&Start&End\n" + LINES)
     with pytest.raises(InputError, match="line 1: "):

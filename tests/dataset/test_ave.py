@@ -12,7 +12,7 @@ from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.batches import Batches
 from dataset.features import FeatureFile
-from dataset.layout import FILES
+from dataset.published import SOURCES
 from engine.feeds import StreamFeed
 from utils.errors import InputError
 
@@ -217,6 +217,16 @@ def test_labels_of_older_releases_alone_serve(root, data):
     np.testing.assert_array_equal(labels, data["right_labels.h5"][TRAIN])
 
 
+def test_segment_with_several_events_keeps_the_one_with_the_largest_index(root, data):
+    """As AVE's older labels.h5 has some."""
+    labels = data["right_labels.h5"]
+    labels[TRAIN[0]] = [[1, 1, 0, 0]] * 3 + [[1, 0, 1, 0]] * 3 + [[0, 1, 0, 0]] * 2 + [[0, 0, 0, 1]] * 2
+    write(root / "right_labels.h5", labels)
+    read = folder(root).split("train")[0].labels
+    assert read.sum(dim=1).tolist() == [1] * 10
+    assert read.argmax(dim=1).tolist() == [1, 1, 1, 2, 2, 2, 1, 1, 3, 3]
+
+
 @pytest.mark.parametrize("dtype", ["f8", "i8", "u1", "?"])
 def test_labels_may_be_any_kind_of_number(root, data, dtype):
     write(root / "right_labels.h5", data["right_labels.h5"].astype(dtype))
@@ -253,21 +263,30 @@ def test_worker_processes_deliver_what_the_main_process_reads(root):
 def test_missing_files_are_listed_in_one_message_with_their_sources_and_the_way_out(tmp_path):
     for needed, action in (
         (SUPERVISED, lambda: folder(tmp_path).split("train")),
-        (WEAKLY, folder(tmp_path).weakly_labelled),
+        (WEAKLY[:4], folder(tmp_path).weakly_labelled),  # without noisy videos
     ):
         said = refusal(action)
         listed = [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("  ") and ".h5" in line]
-        assert sorted(listed) == sorted([name, FILES[name].source] for name in needed)
+        assert sorted(listed) == sorted([name, SOURCES[name]] for name in needed)
         assert f"{len(needed)} data files are missing in {tmp_path}" in said
         assert "python -m tools.make_data --out" in said
 
 
 @pytest.mark.parametrize("name", WEAKLY)
-def test_one_missing_file_is_listed_alone(root, name):
+def test_one_missing_file_is_listed_alone_with_advice_to_the_owner_of_the_data(root, name):
     (root / name).unlink()
     said = refusal(folder(root).weakly_labelled)
-    assert f"1 data file is missing in {root}:\n  {name}  {FILES[name].source}\n" in said
+    assert said.startswith(f"1 data file is missing in {root}:\n  {name}  ")
     assert all(other not in said for other in WEAKLY if other != name)
+    assert "download" not in said
+
+
+def test_noisy_videos_may_be_absent_altogether(root, data):
+    for name in ("visual_feature_noisy.h5", "audio_feature_noisy.h5", "labels_noisy.h5"):
+        (root / name).unlink()
+    dataset = folder(root).weakly_labelled()
+    assert dataset.rows.tolist() == TRAIN
+    np.testing.assert_array_equal(dataset.labels.numpy(), data["mil_labels.h5"][TRAIN])
 
 
 def test_other_settings_files_are_not_needed(root):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.layout import DOWNLOADS
+from dataset.published import DOWNLOADS
 from tests.conftest import ROOT
 from tests.reference import seeded
 from tests.server import serving

@@ -16,7 +16,7 @@ from utils.errors import InputError
 
 HEADER = "Category&VideoID&Quality&StartTime&EndTime\n"
 LINES = ("Truck&a&good&0&10\n", "Violin, fiddle&b&bad&2&5\n", "Truck&b&good&9&10\n", "Bark&d&good&0&0\n")
-LABELS = ["labels_noisy.h5", "mil_labels.h5", "right_labels.h5"]
+LABELS = ["mil_labels.h5", "right_labels.h5"]
 
 
 def read(path):
@@ -43,8 +43,8 @@ def test_labels_are_written_with_or_without_header_line(run, annotations, tmp_pa
     out = tmp_path / "new" / "data"
     said = run("tools.make_labels", "--annotations", annotations, "--out", out)
     assert names(out) == LABELS
-    segments, videos, noisy = (read(out / f"{name}.h5") for name in ("right_labels", "mil_labels", "labels_noisy"))
-    assert {values.dtype for values in (segments, videos, noisy)} == {np.dtype("f4")}
+    segments, videos = (read(out / f"{name}.h5") for name in ("right_labels", "mil_labels"))
+    assert {values.dtype for values in (segments, videos)} == {np.dtype("f4")}
     assert segments.argmax(axis=2).tolist() == [
         [0] * 10,
         [3, 3, 1, 1, 1, 3, 3, 3, 3, 3],
@@ -52,9 +52,7 @@ def test_labels_are_written_with_or_without_header_line(run, annotations, tmp_pa
         [3] * 10,
     ]
     assert videos.argmax(axis=1).tolist() == [0, 1, 0, 2]
-    assert noisy.shape == (178, 4)
-    assert noisy.argmax(axis=1).tolist() == [3] * 178
-    assert all((values.sum(axis=-1) == 1).all() for values in (segments, videos, noisy))
+    assert all((values.sum(axis=-1) == 1).all() for values in (segments, videos))
     assert said.stdout == ""
 
 
@@ -62,7 +60,7 @@ def test_number_of_events_is_said_and_a_likely_slip_is_warned_of(run, annotation
     annotations.write_text("".join(LINES) + "Barc&e&good&0&3\nBark&f&good&0&3\n" + LINES[0])
     said = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data").stderr.splitlines()
     assert said[:4] == [
-        f"{annotations}: 4 events in 7 videos",
+        f"{annotations}: 4 events in 7 videos of 10 segments",
         f"warning: {annotations}: only one video is annotated 'Violin, fiddle': is it misspelt?",
         f"warning: {annotations}: only one video is annotated 'Barc': is it misspelt?",
         f"warning: {annotations}: 2 lines annotate video 'a' with 'Truck', expected one",
@@ -81,14 +79,39 @@ def test_orders_are_the_rows_of_the_sets_in_their_order(run, annotations, tmp_pa
     orders = [read(out / f"{split}_order.h5") for split in sets]
     assert [order.tolist() for order in orders] == [[2, 0], [3], [1]]
     assert {order.dtype for order in orders} == {np.dtype("i8")}
-    assert read(out / "labels_noisy.h5").shape == (7, 4)
+    noisy = read(out / "labels_noisy.h5")
+    assert noisy.shape == (7, 4)
+    assert noisy.argmax(axis=1).tolist() == [3] * 7
+
+
+def write_features(path, shape):
+    with h5py.File(path, "w") as file:
+        file["avadataset"] = np.zeros(shape)
 
 
 def test_noisy_labels_are_as_many_as_the_noisy_features_in_the_folder(run, annotations, tmp_path):
-    with h5py.File(tmp_path / "audio_feature_noisy.h5", "w") as file:
-        file["avadataset"] = np.zeros((5, 10, 128))
+    write_features(tmp_path / "audio_feature_noisy.h5", (5, 10, 64))
     run("tools.make_labels", "--annotations", annotations, "--out", tmp_path)
     assert read(tmp_path / "labels_noisy.h5").shape == (5, 4)
+
+
+@pytest.mark.parametrize("name", ["visual_feature.h5", "audio_feature.h5"])
+def test_labels_have_as_many_segments_as_the_features_in_the_folder(run, annotations, tmp_path, name):
+    write_features(tmp_path / name, (4, 12, 3, 4, 16) if "visual" in name else (4, 12, 8))
+    said = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path).stderr
+    assert f"{annotations}: 3 events in 4 videos of 12 segments" in said
+    assert read(tmp_path / "right_labels.h5").shape == (4, 12, 4)
+    said = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path, "--segments", 10, status=2).stderr
+    assert f"--segments is 10, but the features in {tmp_path} have 12 segments: leave it out" in said
+
+
+def test_number_of_segments_is_given_where_there_are_no_features(run, annotations, tmp_path):
+    run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data", "--segments", 11)
+    labels = read(tmp_path / "data" / "right_labels.h5")
+    assert labels.shape == (4, 11, 4)
+    assert labels[:, 10].argmax(axis=1).tolist() == [3] * 4
+    said = run("tools.make_labels", "--annotations", annotations, "--out", tmp_path, "--segments", 6, status=2).stderr
+    assert f"{annotations}, line 1: the event lasts from 0 to 10 s, expected 0 <= start <= end <= 6" in said
 
 
 def test_files_are_replaced_only_on_request(run, annotations, tmp_path):
@@ -139,7 +162,7 @@ def test_file_of_another_writer_that_holds_the_same_is_left_identity(monkeypatch
         (LINES[0] + LINES[1] + LINES[0], "has Truck&a more than once"),
         ("Truck, a\n", "line 1"),
         ("", "has no annotations"),
-        (None, "cannot be read as text"),
+        (None, "cannot be read: No such file or directory"),
     ],
 )
 def test_set_that_does_not_fit_is_refused_and_nothing_written(monkeypatch, annotations, tmp_path, text, said):
@@ -168,6 +191,7 @@ def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):
     [
         ([], "the following arguments are required: --annotations, --out"),
         (["--annotations", "FILE", "--out", "data", "--noisy", 0], "--noisy is 0, expected 1 or more"),
+        (["--annotations", "FILE", "--out", "data", "--segments", 0], "--segments is 0, expected 1 or more"),
         (["--annotations", "FILE", "--out", "/dev/null/data"], "/dev/null/data: cannot be written"),
         (["--annot", "FILE", "--out", "data"], "--annotations"),
     ],
@@ -180,7 +204,7 @@ def test_wrong_flags_are_one_sentence_and_status_2(run, annotations, arguments, 
 def test_full_disk_leaves_no_file(annotations, tmp_path):
     """Half of the files would fit."""
     program = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2200, 2200)); "
         "runpy.run_module('tools.make_labels', run_name='__main__')"
     )
     result = subprocess.run(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from configs import MAGANConfig
 from dataset.doctor import check_folder, orders, require_valid_data
 from dataset.doctor.features import SAMPLED
-from dataset.doctor.report import AVE, ERROR, NOTE, WARNING
-from dataset.layout import ANNOTATIONS, FILES, ORDERS
+from dataset.doctor.report import ERROR, NOTE, WARNING
+from dataset.layout import ANNOTATIONS, FILES, NOISY, ORDERS
+from dataset.size import AVE
 from utils.errors import InputError
 
 BOTH = ("supervised", "weakly")
@@ -69,7 +70,8 @@ def test_missing_file_keeps_from_running_what_needs_it(root, name):
     finding = only(look(root))
     assert finding.message == f"{root / name}: is missing"
     assert finding.settings == (("weakly",) if "noisy" in name or name == "mil_labels.h5" else BOTH)
-    assert FILES[name].source in finding.cure or "make_labels" in finding.cure
+    assert finding.cure
+    assert "download" not in finding.cure  # it is not AVE
 
 
 @pytest.mark.parametrize("name", [*FILES, ANNOTATIONS])
@@ -82,7 +84,28 @@ def test_directory_in_place_of_a_file_is_called_so(root, name):
 
 def test_empty_folder_lacks_every_file(tmp_path):
     report = look(tmp_path)
-    assert [finding.message for finding in report.of(ERROR)] == [f"{tmp_path / name}: is missing" for name in FILES]
+    missing = [name for name in FILES if name not in NOISY]
+    assert [finding.message for finding in report.of(ERROR)] == [f"{tmp_path / name}: is missing" for name in missing]
+    cures = [finding.cure for finding in report.of(ERROR)]
+    for name, cure in zip(missing, cures, strict=True):
+        assert ("make_labels" if "labels" in name else f"tools.download --data_root {tmp_path}") in cure
+    assert f"tools.download --data_root {tmp_path}" in only(report, WARNING).cure  # for the noisy videos
+
+
+def test_noisy_videos_may_be_absent_altogether_but_not_in_part(root):
+    for name in NOISY:
+        (root / name).rename(root.parent / name)
+    report = look(root)
+    assert report.of(ERROR) == []
+    warning = only(report, WARNING)
+    assert warning.settings == ("weakly",)
+    assert "has no noisy videos" in warning.message
+    assert "never sees a whole video of background" in warning.message
+    (root.parent / NOISY[1]).rename(root / NOISY[1])
+    report = look(root)
+    assert [f.message for f in report.of(ERROR)] == [f"{root / name}: is missing" for name in (NOISY[0], NOISY[2])]
+    assert not report.can_run("weakly")
+    assert report.can_run("supervised")
 
 
 def test_missing_annotations_are_worth_a_note(root):
@@ -204,7 +227,7 @@ def test_splits_of_as_many_videos_as_in_ave_are_compared_with_its_own(root, monk
     monkeypatch.setattr(orders, "AVE", AVE._replace(videos=60))
     assert "train_order.h5 and val_order.h5 and test_order.h5 are not AVE's own" in only(look(root), NOTE).message
     digests = [hashlib.sha256(read(root / name).tobytes()).hexdigest() for name in ORDERS]
-    monkeypatch.setattr(orders, "PUBLISHED_ORDERS", dict(zip(ORDERS, digests, strict=True)))
+    monkeypatch.setattr(orders, "ORDER_DIGESTS", dict(zip(ORDERS, digests, strict=True)))
     assert look(root).findings == []
     (root / "val_order.h5").rename(root / "aside")
     (root / "test_order.h5").rename(root / "val_order.h5")
@@ -261,18 +284,56 @@ def test_label_that_the_annotations_contradict_is_named_by_its_row_and_in_words(
     for row in (7, 30):
         labels[row] = np.eye(29)[5]
     write(root / "right_labels.h5", labels)
+    report = look(root)
+    assert report.findings == [only(report, WARNING)]
+    message = only(report, WARNING).message
+    assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30). Row 7" in message
+    assert f"{int(end) - int(start)} x {event}" in message
+    assert message.endswith("and labelled event 05. Training uses the labels as they are")
+    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite" in only(report, WARNING).cure
+
+
+def test_rows_with_two_events_of_the_older_release_are_a_warning_with_the_way_to_corrected_labels(root):
+    labels = read(root / "right_labels.h5")
+    for row in (7, 30):
+        labels[row, 3:5, 11], labels[row, 3:5, -1] = 1, 0
+    (root / "right_labels.h5").unlink()
+    write(root / "labels.h5", labels)
+    report = look(root)
+    assert all(map(report.can_run, BOTH))
+    (warning,) = report.findings
+    assert f"{root / 'labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in warning.message
+    assert "event 07 + event 11" in warning.message
+    assert warning.message.endswith("Of several events in a segment, the one with the largest index counts")
+    assert warning.cure.endswith(f"tools.make_labels --annotations {root / ANNOTATIONS} --out {root}")
+
+    (root / ANNOTATIONS).unlink()
+    warning = only(look(root), WARNING)
+    assert f"{root / 'labels.h5'}: several events in a segment of 2 rows: 7, 30" in warning.message
+
+
+@pytest.mark.parametrize("name", ["right_labels.h5", "mil_labels.h5"])
+def test_labels_of_which_most_rows_differ_are_an_error(root, name):
+    labels = read(root / name)
+    labels[:35] = np.eye(29)[27]
+    write(root / name, labels)
     finding = only(look(root))
-    assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in finding.message
-    assert "one of them is of another release" in finding.message
-    assert "Row 7 is annotated" in finding.message
-    assert f"{int(end) - int(start)} x {event}" in finding.message
-    assert finding.message.endswith("and labelled event 05")
-    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite" in finding.cure
+    assert "of 60 rows (0, 1, 2" in finding.message
+    assert finding.message.endswith("One of the two files is of another release")
+
+
+def test_labels_with_rows_in_another_order_are_an_error(root):
+    labels = read(root / "mil_labels.h5")
+    labels[[3, 4]] = labels[[4, 3]]
+    write(root / "mil_labels.h5", labels)
+    assert only(look(root)).message.endswith("has 2 rows in another order than Annotations.txt: 3, 4")
+    write(root / "mil_labels.h5", np.random.default_rng(0).permutation(labels))
+    assert "rows in another order than Annotations.txt" in only(look(root)).message
 
 
 def test_video_label_that_the_annotations_contradict_is_named_by_its_row(root):
     change(root / "mil_labels.h5", 7, np.eye(29)[5])
-    finding = only(look(root))
+    finding = only(look(root), WARNING)
     assert finding.settings == ("weakly",)
     assert "Row 7 is annotated event 07 and labelled event 05" in finding.message
 
@@ -284,6 +345,12 @@ def test_labels_with_events_in_another_order_are_told_from_wrong_ones(root):
     found = [finding.message for finding in look(root).of(ERROR)]
     assert len(found) == 2
     assert all("has the columns of the events in another order" in sentence for sentence in found)
+
+
+def test_two_exchanged_columns_are_told_from_wrong_rows(root):
+    labels = read(root / "mil_labels.h5")
+    write(root / "mil_labels.h5", labels[:, [1, 0, *range(2, 29)]])
+    assert "has the columns of the events in another order" in only(look(root)).message
 
 
 def test_annotations_of_another_number_of_videos_are_found(root):
@@ -311,13 +378,11 @@ def test_old_label_file_beside_the_right_one_is_worth_a_note(root):
     assert only(look(root), NOTE).message == f"{root / 'labels.h5'}: is not read, right_labels.h5 wins"
 
 
-def test_data_of_other_widths_and_events_is_measured_by_the_config(root):
-    report = check_folder(root, MAGANConfig(num_events=5, visual_dim=256))
-    assert not any(map(report.can_run, BOTH))
-    found = " ".join(finding.message for finding in report.of(ERROR))
-    assert "the last one 256 long" in found
-    assert "names 28 events, expected 5" in found
-    assert "expected (60, 10, 6) (5 events of the config and background)" in found
+def test_data_of_other_widths_and_events_than_the_config_are_one_error_with_the_way_to_a_config(root):
+    finding = only(check_folder(root, MAGANConfig(num_events=5, visual_dim=256)))
+    assert finding.settings == BOTH
+    assert finding.message.endswith("num_events 28 where the config has 5, visual_dim 512 where the config has 256")
+    assert f"python -m tools.make_config --data_root {root} --out configs/mine.json" in finding.cure
 
 
 @pytest.mark.parametrize("values", [np.float32(1), np.zeros((0, 10, 128), "f4"), h5py.Empty("f4"), np.zeros(60, "S4")])
