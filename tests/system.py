@@ -11,7 +11,7 @@ from tests.conftest import ENVIRONMENT, ROOT
 FLOCK, PREAD64 = 73, 17
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 38, 22, 24  # from linux/prctl.h
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN, _ERRNO, _ALLOW = 0x20, 0x15, 0x06, 0x00050000, 0x7FFF0000  # from linux/{filter,seccomp}.h
+_LOAD, _JUMP_IF_EQUAL, _RETURN, _ERRNO, _ALLOW = 0x20, 0x15, 0x06, 0x00050000, 0x7FFF0000  # from linux/seccomp.h
 
 
 class _Instruction(ctypes.Structure):
