@@ -55,6 +55,21 @@ def measure(predicted: np.ndarray, truth: np.ndarray, num_events: int, event_pro
     )
 
 
+def as_columns(split: str, measures: Measures | None) -> dict[str, float | None]:
+    """The measures other than the accuracy as columns of ``metrics.csv``; None, an empty cell, without a value."""
+    values = measures._asdict() if measures else dict.fromkeys(Measures._fields, np.nan)
+    del values["accuracy"]
+    return {f"{split}_{name}": None if np.isnan(value) else value for name, value in values.items()}
+
+
+def from_columns(split: str, row: Mapping[str, str | float | None]) -> Measures | None:
+    """The measures in a row of ``metrics.csv``; None if it has none, as in runs of release 1.0."""
+    if row.get(f"{split}_accuracy_low") in (None, ""):
+        return None
+    cells = [row[f"{split}_{name}"] for name in Measures._fields]
+    return Measures(*(np.nan if cell in (None, "") else float(cell) for cell in cells))
+
+
 def yardsticks(truth: np.ndarray, num_events: int) -> dict[str, Measures]:
     """Measures of two predictions that place nothing: the video's right event in every segment, always background."""
     event = np.where(truth < num_events, truth, -1).max(axis=1, keepdims=True)
@@ -142,8 +157,8 @@ def _percent(correct: np.ndarray) -> float:
 # ------------------------------------------------------------------------------------------------------ presentation
 
 
-def localization_warning(measures: Measures) -> str | None:
-    """A sentence that says that a network does not localize; None if it does."""
+def localization_warning(measures: Measures, name: str = "this network") -> str | None:
+    """A sentence that says that a network, which it calls ``name``, does not localize; None if it does."""
     reasons = []
     if measures.background_recall < LEAST_BACKGROUND_RECALL:
         reasons.append(f"it finds {measures.background_recall:.1f} % of the background seconds")
@@ -155,7 +170,7 @@ def localization_warning(measures: Measures) -> str | None:
     if not reasons:
         return None
     because = " and ".join(reasons)
-    return f"THIS NETWORK DOES NOT LOCALIZE EVENTS: {because}; its accuracy is not a measure of localization."
+    return f"{name.upper()} DOES NOT LOCALIZE EVENTS: {because}; its accuracy is not a measure of localization."
 
 
 _ROWS = (  # name, format and values of each row of the table
@@ -181,6 +196,25 @@ def measures_table(columns: Mapping[str, Measures]) -> list[tuple[str, ...]]:
         values = [[getattr(measures, field) for field in fields] for measures in columns.values()]
         rows.append((name, *("none" if np.isnan(cell[0]) else template.format(*cell) for cell in values)))
     return rows
+
+
+def measures_text(columns: Mapping[str, Measures], truth: np.ndarray, num_events: int) -> str:
+    """The measures of networks beside those of the yardsticks, and a sentence for each network that does not localize.
+
+    Args:
+        columns: the measures on a split by the name of the network.
+        truth: the classes (n, t) of the split.
+        num_events: K.
+    """
+    partial = partial_videos(truth, num_events).sum()
+    warnings = [localization_warning(measures, name) for name, measures in columns.items()]
+    return "\n".join(
+        [
+            f"{len(truth)} videos, {partial} of them partial (with event and background seconds)",
+            text_table(measures_table({**columns, **yardsticks(truth, num_events)})),
+            *filter(None, warnings),
+        ]
+    )
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:

@@ -27,7 +27,7 @@ from tools.report.page import Picture, Section, Table
 from tools.report.statistics import correlation, known_bias, statistics
 
 EXTREMES = 3  # videos shown of the worst, the median and the best
-NO_TERM = {"epoch", "train_accuracy", "val_accuracy", "test_accuracy", "lr", "seconds", "videos_per_s"}
+NO_TERM = ("epoch", "train_", "val_", "test_", "lr", "seconds", "videos_per_s")  # beginnings of column names
 
 TERMS = {  # of the training loss, in a sentence
     "supervised": "is_event: event or not, per segment; event: which event, per video; um_ and mm_ are of the unimodal "
@@ -122,7 +122,7 @@ class Report:
     def training(self) -> Section:
         """The curves of the run."""
         epochs = [int(row["epoch"]) for row in self.metrics]
-        terms = {name: [row[name] for row in self.metrics] for name in self.metrics[0] if name not in NO_TERM}
+        terms = {name: [row[name] for row in self.metrics] for name in self.metrics[0] if not name.startswith(NO_TERM)}
         accuracies = {name: [row[name] for row in self.metrics] for name in ACCURACIES if name in self.metrics[0]}
         best = self.experiment.checkpoint.scores.get("epoch")
         draw_curves(self.out / "loss.png", epochs, terms, best)
@@ -297,7 +297,7 @@ class Report:
         """The worst, the median and the best videos."""
         stats, options = self.stats, self.experiment.options
         ids = video_ids(self.experiment.folder.root, self.rows)
-        probability = self.evaluation.details.event_probability.numpy()
+        probability = self.evaluation.event_probability.numpy()
         pictures = []
         for name, places in stats.extremes(EXTREMES).items():
             if not len(places):

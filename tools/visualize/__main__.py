@@ -130,10 +130,10 @@ def attention_of(
     from tools.drawing.timelines import HEARD, JOINED, SEEN, Dots, Timeline
     from tools.visualize.attention_figure import Attention
 
-    details, observation = evaluation.details, evaluation.details.observation
+    observation = evaluation.details.observation
     predicted, truth, event_probability, m1, m2, *gates = (
         values[place].numpy()
-        for values in (evaluation.predicted, evaluation.truth, details.event_probability, *observation)
+        for values in (evaluation.predicted, evaluation.truth, evaluation.event_probability, *observation)
     )
     styles = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
     return Attention(
