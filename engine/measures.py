@@ -170,7 +170,7 @@ def localization_warning(measures: Measures, name: str = "this network") -> str 
     if not reasons:
         return None
     because = " and ".join(reasons)
-    return f"{name.upper()} DOES NOT LOCALIZE EVENTS: {because}; its accuracy is not a measure of localization."
+    return f"{name} DOES NOT LOCALIZE EVENTS: {because}; its accuracy is not a measure of localization."
 
 
 _ROWS = (  # name, format and values of each row of the table

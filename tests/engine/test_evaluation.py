@@ -120,7 +120,7 @@ def test_network_that_does_not_localize_is_named(run, trained, data_root, tmp_pa
     flags = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", tmp_path / "constant.pth.tar")
     result = run("supv_main.py", *flags)
     warning = result.stderr.splitlines()[-1]
-    assert warning.startswith("THIS NETWORK DOES NOT LOCALIZE EVENTS: ")
+    assert warning.startswith("this network DOES NOT LOCALIZE EVENTS: ")
     assert "localization AUC 0.50, chance 0.50" in warning
     assert ("finds 0.0 % of the background seconds" in warning) == (bias > 0)
     assert result.stdout == f"Evaluation results (acc): {accuracy_of(result):.4f}%.\n"
