@@ -43,7 +43,7 @@ def write_predictions(
     rows = folder.split(split).rows.tolist()
     details = evaluation.details
     best = details.class_probability.max(dim=-1).values
-    columns = (evaluation.predicted, evaluation.truth, details.event_probability, best)
+    columns = (evaluation.predicted, evaluation.truth, evaluation.event_probability, best)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

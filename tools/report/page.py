@@ -141,7 +141,7 @@ def _draw_videos(
                 + " · ".join(filter(None, (f"row {rows[i]}", ids[i]))),
                 stats.truth[i],
                 stats.predicted[i],
-                evaluation.details.event_probability[i].numpy(),
+                evaluation.event_probability[i].numpy(),
             )
             for i in chosen
         ]
