@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from engine.evaluation import Evaluation
 from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
 
+FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that a spreadsheet calculates
+PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")  # such as those of YouTube, which may begin with a hyphen
 COLUMNS = ("row", "id", "second", "truth", "predicted", "event_probability", "class_probability")
 
 
@@ -28,19 +31,31 @@ def require_writable_name(path: Path) -> None:
         raise InputError(f"{path}: is a directory, expected the name of a file")
 
 
+def spreadsheet_safe(text: str) -> str:
+    """Make text safe for a cell of a CSV file, whose reader may be a spreadsheet program.
+
+    A single quote comes before text that begins with =, +, -, @, a tab or a carriage return, as OWASP recommends
+    against CSV injection: a spreadsheet would calculate it as a formula. All other text stays as it is.
+    """
+    return f"'{text}" if FORMULA.match(text) else text
+
+
 def write_predictions(
     path: Path, evaluation: Evaluation, class_names: Sequence[str], folder: AVEFolder, split: str
 ) -> None:
     """Write a detailed evaluation of a split as CSV, a line per segment.
 
     ``class_probability`` is that of the video's best class, also on segments that are background because their
-    ``event_probability`` is below the threshold.
+    ``event_probability`` is below the threshold. Names and ids are ``spreadsheet_safe``. Ids that consist of letters,
+    digits, - and _ stay as they are even if they begin with -, as some of AVE's do: they are harmless, and keys to
+    other tables.
 
     Raises:
         InputError: the file cannot be written.
     """
-    names = [*class_names, BACKGROUND]
+    names = [*map(spreadsheet_safe, class_names), BACKGROUND]
     rows = folder.split(split).rows.tolist()
+    ids = [each if PLAIN_ID.fullmatch(each) else spreadsheet_safe(each) for each in video_ids(folder.root, rows)]
     details = evaluation.details
     best = details.class_probability.max(dim=-1).values
     columns = (evaluation.predicted, evaluation.truth, evaluation.event_probability, best)
@@ -48,7 +63,7 @@ def write_predictions(
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row, video_id, predicted, truth, event_probability, class_probability in zip(
-        rows, video_ids(folder.root, rows), *map(torch.Tensor.tolist, columns), strict=True
+        rows, ids, *map(torch.Tensor.tolist, columns), strict=True
     ):
         for second, (found, expected, probability) in enumerate(zip(predicted, truth, event_probability, strict=True)):
             numbers = (f"{probability:.6f}", f"{class_probability:.6f}")

@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from dataset.extraction.video import Video
+
 FRAME_RATE, SOUND_RATE = 12, 22050
 SIZE = 64  # height and width of the pictures
 
@@ -47,25 +49,56 @@ def write_video(
     sound_codec: str = "aac",
     sound_rate: int = SOUND_RATE,
     layout: str = "mono",
+    frame_rate: int = FRAME_RATE,
+    sound_seconds: float | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a video; without ``picture`` or ``sound`` it has no such stream."""
-    with av.open(str(path), "w") as container:
+    """Write a video; without ``picture`` or ``sound`` it has no such stream. ``options`` are those of the container."""
+    with av.open(str(path), "w", options=options) as container:
         if picture:
-            video = container.add_stream(picture_codec, rate=FRAME_RATE)
+            video = container.add_stream(picture_codec, rate=frame_rate)
             video.height, video.width = picture(0.0).shape[:2]
             video.pix_fmt = "yuv420p"
         if sound:
             audio = container.add_stream(sound_codec, rate=sound_rate, layout=layout)
         if picture:
-            for number in range(round(seconds * FRAME_RATE)):
-                frame = av.VideoFrame.from_ndarray(picture(number / FRAME_RATE), format="rgb24")
+            for number in range(round(seconds * frame_rate)):
+                frame = av.VideoFrame.from_ndarray(picture(number / frame_rate), format="rgb24")
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
         if sound:
-            samples = sound(np.arange(round(seconds * sound_rate)) / sound_rate).astype(np.float32)
+            samples = sound(np.arange(round((sound_seconds or seconds) * sound_rate)) / sound_rate).astype(np.float32)
             channels = np.broadcast_to(samples, (audio.layout.nb_channels, len(samples)))
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
             frame.sample_rate, frame.pts = sound_rate, 0
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
     return path
+
+
+def decoded(path: Path, frames_per_second: int, limit: int | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The pictures (t, n, 224, 224, 3) and the sound (16000 t,) of a video, and the remarks on it."""
+    video = Video(path, frames_per_second, limit)
+    pictures, sounds, last = [], [], None
+    for second in video.seconds():
+        if second.pictures is not None:
+            frames = [*second.pictures, last]  # the last one of the past is number -1
+            pictures.append(np.stack([frames[number] for number in second.shown]))
+            last = pictures[-1][-1]
+        if second.sound is not None:
+            sounds.append(second.sound)
+    return np.stack(pictures), np.concatenate(sounds), video.remarks()
+
+
+def damage(path: Path, kind: str, start: float, end: float) -> None:
+    """Overwrite the last two thirds of each packet of a stream ("video", "audio") between two times."""
+    contents = bytearray(path.read_bytes())
+    random = np.random.default_rng(0)
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.best(kind)):
+            if packet.size and start <= packet.pts * packet.time_base < end:
+                payload = bytes(packet)
+                begin = contents.index(payload, packet.pos) + len(payload) // 3
+                rest = 2 * len(payload) // 3
+                contents[begin : begin + rest] = random.bytes(rest)
+    path.write_bytes(contents)

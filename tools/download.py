@@ -58,9 +58,14 @@ class Download(NamedTuple):
 def downloads(data_root: Path, runs: Path) -> list[Download]:
     """All files of AVE and the authors' checkpoint, the largest last."""
     found = [Download(url, data_root / name, content_check(name), _on_drive(url)) for name, url in DOWNLOADS.items()]
-    checkpoint = runs / PUBLISHED_CHECKPOINT
-    found.append(Download(PUBLISHED_CHECKPOINT_URL, checkpoint, lambda path: load_checkpoint(path, "supervised"), True))
+    found.append(checkpoint_download(runs))
     return sorted(found, key=lambda each: (each.is_large, each.path.name.startswith("visual")))
+
+
+def checkpoint_download(runs: Path) -> Download:
+    """The authors' supervised checkpoint."""
+    url = PUBLISHED_CHECKPOINT_URL
+    return Download(url, runs / PUBLISHED_CHECKPOINT, lambda path: load_checkpoint(path, "supervised"), _on_drive(url))
 
 
 def content_check(name: str) -> Callable[[Path], object]:
@@ -226,6 +231,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR",
         help=f"directory of runs, for {PUBLISHED_CHECKPOINT} (default: ./Exps)",
     )
+    parser.add_argument("--checkpoint", action="store_true", help="download the authors' checkpoint alone")
     return parser.parse_args()
 
 
@@ -233,7 +239,10 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     require_packages("gdown", "pooch")
-    sys.exit(prepare(args.data_root, downloads(args.data_root, args.runs)))
+    if args.checkpoint:
+        get_all([checkpoint_download(args.runs)])
+    else:
+        sys.exit(prepare(args.data_root, downloads(args.data_root, args.runs)))
 
 
 def _on_drive(url: str) -> bool:

@@ -88,9 +88,11 @@ def main() -> None:
         store.write_layout([rows[row] for row in kept], chosen, args.dtype)
         log.info("%d rows of %d segments in %s", len(kept), args.segments, args.out)
     if problems:
-        width = max(map(len, problems))
-        listing = "\n".join(f"  {video_id:{width}}  {problem}" for video_id, problem in problems.items())
+        listing = "\n".join(
+            f"  row {row}: {video_id} {problems[video_id]}" for row, video_id in enumerate(rows) if video_id in problems
+        )
         log.warning("%d of %d videos are left out:\n%s", len(problems), len(wanted), listing)
+        log.warning("The rows below each of them move up: order files made for all %d rows do not fit", len(rows))
         log.warning("Repair them and run the same command: it extracts only them; %s keeps the others", store.folder)
         raise SystemExit(1)
     store.remove()

@@ -1,19 +1,20 @@
-"""From video files to features: VGG-19 maps for the pictures, VGGish embeddings for the sound."""
+"""Features of videos: VGG-19 maps of the pictures, VGGish embeddings of the sound."""
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dataset.extraction.store import ExtractedFeatures
-from dataset.extraction.vgg19 import VGG19
-from dataset.extraction.vggish import SAMPLE_RATE, VGGish, log_mel
-from dataset.extraction.video import Clip, VideoError, is_silent, read_clip, read_seconds, read_sound
+from dataset.extraction.vgg19 import MAP_SHAPE, VGG19
+from dataset.extraction.vggish import VGGish, log_mel
+from dataset.extraction.video import Second, Video, VideoError
 from dataset.extraction.weights import VGG19_WEIGHTS, VGGISH_WEIGHTS, fingerprint, load_public_weights
 from utils.arithmetic import allow_tf32
 from utils.errors import InputError
@@ -50,48 +51,45 @@ class FeatureExtractor:
         self.batch_size = batch_size
 
     @torch.inference_mode()
-    def visual(self, pictures: np.ndarray) -> np.ndarray:
-        """pool5 maps (t, 7, 7, 512), float32, averaged over each second of pictures (t, n, 224, 224, 3), RGB, uint8.
+    def features(self, seconds: Iterable[Second], frames_per_second: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features of the seconds of a video, some seconds at a time.
+
+        Yields visual (t, 7, 7, 512), the mean of the pool5 maps of each second, and audio (t, 128), both float32. After
+        the end of the pictures or of the sound, the features of its last second are repeated.
 
         Raises:
+            VideoError: as ``Video.seconds``.
             InputError: the memory is too small for a batch.
         """
-        allow_tf32(False)
-        batches = torch.from_numpy(pictures).flatten(0, 1).split(self.batch_size)
-        with out_of_memory_as_error(self.device, "give a smaller --batch_size"):
-            maps = torch.cat([self.vgg19(batch.to(self.device)) for batch in batches])  # (t * n, 7, 7, 512)
-        return maps.unflatten(0, pictures.shape[:2]).mean(dim=1).cpu().numpy()
+        seconds = iter(seconds)
+        last_map = torch.zeros(1, *MAP_SHAPE, device=self.device)  # never shown
+        visual = audio = torch.empty(0)
+        while some := list(islice(seconds, max(1, self.batch_size // frames_per_second))):
+            allow_tf32(False)
+            with out_of_memory_as_error(self.device, "give a smaller --batch_size"):
+                means, last_map = self._visual([second for second in some if second.pictures is not None], last_map)
+                embeddings = self._audio([second.sound for second in some if second.sound is not None])
+            visual, audio = _extended(means, visual, len(some)), _extended(embeddings, audio, len(some))
+            yield visual.numpy(), audio.numpy()
 
-    @torch.inference_mode()
-    def audio(self, sound: np.ndarray, num_seconds: int) -> np.ndarray:
-        """Embeddings (t, 128), float32, of the first t seconds of a sound (n,) at 16 kHz; beyond its end is silence."""
-        allow_tf32(False)
-        batches = torch.from_numpy(log_mel(sound, num_seconds)).split(self.batch_size)
-        return torch.cat([self.vggish(batch.to(self.device)) for batch in batches]).cpu().numpy()
+    def _visual(self, seconds: Sequence[Second], last_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean maps (t, 7, 7, 512) of seconds, and the map (1, 7, 7, 512) of their last frame, given the one before."""
+        if not seconds:
+            return torch.empty(0), last_map
+        batches = torch.from_numpy(np.concatenate([second.pictures for second in seconds])).split(self.batch_size)
+        maps = torch.cat([last_map, *(self.vgg19(batch.to(self.device)) for batch in batches if len(batch))])
+        shown, new = [], 1  # places in maps
+        for second in seconds:
+            shown.append(second.shown + new)
+            new += len(second.pictures)
+        return maps[torch.from_numpy(np.stack(shown))].mean(dim=1).cpu(), maps[-1:]
 
-    def extract(
-        self, path: Path, frames_per_second: int, progress: Callable[[Iterable, int], Iterable]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features of a whole video, visual (t, 7, 7, 512) and audio (t, 128), float32, and its sound (n,) at 16 kHz.
-
-        Args:
-            path: the video.
-            frames_per_second: pictures over which a second is averaged.
-            progress: wraps the loop over the seconds, of which there are about so many.
-
-        Raises:
-            VideoError: it has no picture or no sound, or cannot be decoded.
-            InputError: the memory is too small for a batch.
-        """
-        sound = read_sound(path)
-        expected = max(1, round(len(sound) / SAMPLE_RATE))
-        seconds = iter(progress(read_seconds(path, frames_per_second), expected))
-        together = max(1, self.batch_size // frames_per_second)
-        visual = []
-        while some := list(islice(seconds, together)):
-            visual.append(self.visual(np.stack(some)))
-        visual = np.concatenate(visual)
-        return visual, self.audio(sound, len(visual)), sound
+    def _audio(self, sounds: Sequence[np.ndarray]) -> Tensor:
+        """Embeddings (t, 128) of seconds of sound (16000,)."""
+        if not sounds:
+            return torch.empty(0)
+        spectrograms = torch.from_numpy(log_mel(np.concatenate(sounds), len(sounds)))
+        return self.vggish(spectrograms.to(self.device)).cpu()
 
 
 def videos_by_id(folder: Path) -> dict[str, Path]:
@@ -127,7 +125,7 @@ def extract_features(
     Args:
         videos: files by video id.
         extractor: the networks.
-        num_segments: t, seconds of each video.
+        num_segments: t, seconds of each video; a shorter one repeats its last second.
         frames_per_second: pictures over which a second is averaged.
         store: of the features.
         progress: wraps the loop over the videos.
@@ -136,32 +134,45 @@ def extract_features(
         InputError: features cannot be written.
     """
     problems = {}
-    for video_id, clip in progress(_decoded(videos, num_segments, frames_per_second)):
+    for video_id, decoded in progress(_decoded(videos, num_segments, frames_per_second)):
+        name = videos[video_id].name
         try:
-            pictures, sound = clip.result()
+            seconds, remarks = decoded.result()
         except VideoError as error:
             problems[video_id] = str(error)
-            log.warning("warning: %s is left out: it %s", videos[video_id].name, error)
+            log.warning("warning: %s is left out: it %s", name, error)
             continue
-        if is_silent(sound):
-            log.warning("warning: %s is silent", videos[video_id].name)
-        visual, audio = extractor.visual(pictures), extractor.audio(sound, num_segments)
-        store.add(video_id, videos[video_id], visual, audio)
+        for remark in remarks:
+            log.warning("warning: %s %s", name, remark)
+        visual, audio = zip(*extractor.features(seconds, frames_per_second), strict=True)
+        features = [torch.from_numpy(np.concatenate(parts)) for parts in (visual, audio)]
+        store.add(video_id, videos[video_id], *(_extended(each, each, num_segments).numpy() for each in features))
     return problems
 
 
 def _decoded(
     videos: Mapping[str, Path], num_segments: int, frames_per_second: int
-) -> Iterator[tuple[str, Future[Clip]]]:
-    """Each video with its decoded clip; a few videos are decoded ahead of the networks."""
+) -> Iterator[tuple[str, Future[tuple[list[Second], list[str]]]]]:
+    """Each video with its decoded seconds and the remarks on them; a few videos are decoded ahead of the networks."""
+
+    def read(path: Path) -> tuple[list[Second], list[str]]:
+        video = Video(path, frames_per_second, num_segments)
+        return list(video.seconds()), video.remarks()
+
     pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
     try:
-        ahead: deque[tuple[str, Future[Clip]]] = deque()
+        ahead: deque[tuple[str, Future]] = deque()
         for video_id, path in videos.items():
-            ahead.append((video_id, pool.submit(read_clip, path, num_segments, frames_per_second)))
+            ahead.append((video_id, pool.submit(read, path)))
             if len(ahead) > DECODERS:
                 yield ahead.popleft()
         while ahead:
             yield ahead.popleft()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _extended(rows: Tensor, before: Tensor, length: int) -> Tensor:
+    """``rows`` extended to ``length`` by their last one; without any, by the last one of ``before``."""
+    last = rows[-1:] if len(rows) else before[-1:]
+    return torch.cat([rows, last.expand(length - len(rows), *last.shape[1:])]) if len(rows) < length else rows

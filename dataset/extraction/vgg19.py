@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 PREPROCESSING = ("torchvision", "caffe")
 PICTURE_SIZE = 224  # height and width
+MAP_SHAPE = (7, 7, 512)  # of pool5: height, width, channels
 
 # Widths of the 3 x 3 convolutions; "M" is a 2 x 2 max pooling.
 _LAYERS = (64, 64, "M", 128, 128, "M", *4 * (256,), "M", *4 * (512,), "M", *4 * (512,), "M")

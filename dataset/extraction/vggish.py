@@ -14,7 +14,6 @@ SAMPLE_RATE = 16000  # Hz
 WINDOW, HOP, FFT = 400, 160, 512  # samples
 NUM_WINDOWS, NUM_BANDS = 96, 64  # of one second
 LOWEST, HIGHEST = 125.0, 7500.0  # Hz
-CHUNK = 60  # s of sound transformed at once
 OFFSET = 0.01  # keeps the logarithm of silence finite
 
 _LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
@@ -23,17 +22,8 @@ _LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
 def log_mel(sound: np.ndarray, num_seconds: int) -> np.ndarray:
     """The log-mel spectrogram (t, 96, 64), float32, of each second of a sound (n,) at 16 kHz in [-1, 1].
 
-    Windows beyond the end of the sound read zeros. No window reaches from one second into the next, so a long sound is
-    transformed in chunks: at once, an hour would take 3 GB.
+    Windows beyond the end of the sound read zeros; no window reaches from one second into the next.
     """
-    out = np.empty((num_seconds, NUM_WINDOWS, NUM_BANDS), np.float32)
-    for start in range(0, num_seconds, CHUNK):
-        chunk = out[start : start + CHUNK]
-        chunk[:] = _log_mel_at_once(sound[start * SAMPLE_RATE :], len(chunk))
-    return out
-
-
-def _log_mel_at_once(sound: np.ndarray, num_seconds: int) -> np.ndarray:
     length = num_seconds * SAMPLE_RATE
     padded = np.pad(sound[:length].astype(np.float64), (0, max(0, length - len(sound))))
     seconds = padded.reshape(num_seconds, SAMPLE_RATE)

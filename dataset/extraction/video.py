@@ -1,9 +1,14 @@
-"""Decoding of video files, second by second: pictures for VGG-19, sound for VGGish. PyAV brings its own FFmpeg."""
+"""Decoding of video files, second by second: pictures for VGG-19, sound for VGGish. PyAV brings its own FFmpeg.
 
+Damage does not end a video as long as half of it can be decoded: packets that cannot be are skipped, and all others
+keep their times. In a gap, the last picture stays and the sound is silent.
+"""
+
+import errno
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,19 +18,192 @@ import numpy as np
 from dataset.extraction.vgg19 import PICTURE_SIZE
 from dataset.extraction.vggish import SAMPLE_RATE
 
-GAP = 0.1  # s, imprecision of the time stamps of sound; a larger difference is a gap
+GAP = 0.1  # s, imprecision of time stamps; a larger difference is a gap
 SILENCE = 1e-4  # largest sample of a silent video; 16-bit sound has steps of 3e-5
+WORDS = {"video": "picture", "audio": "sound"}
+
+Frame = av.VideoFrame | av.AudioFrame
 
 
 class VideoError(Exception):
     """A video that cannot be used. The message says why; the caller names the file."""
 
 
-class Clip(NamedTuple):
-    """The first seconds of a video."""
+class Second(NamedTuple):
+    """A second of a video; None for the pictures or the sound after their end."""
 
-    pictures: np.ndarray  # (t, frames per second, 224, 224, 3), RGB, uint8
-    sound: np.ndarray  # (n,), 16 kHz, float32 in [-1, 1]
+    pictures: np.ndarray | None  # (k, 224, 224, 3), RGB, uint8: the frames that it is the first to show
+    shown: np.ndarray | None  # (n,), int64: frame shown in each n-th of the second; -1 is the last one of the past
+    sound: np.ndarray | None  # (16000,), 16 kHz, float32 in [-1, 1]
+
+
+class Video:
+    """A video file, read once, second by second.
+
+    Frame i of second k is the one that a player shows at k + (i + 1/2) / n. The last second counts if half of it
+    exists.
+
+    Args:
+        path: the file.
+        frames_per_second: n.
+        limit: number of seconds to read; None reads all of them.
+    """
+
+    def __init__(self, path: Path, frames_per_second: int, limit: int | None = None) -> None:
+        self.path = path
+        self.frames_per_second = frames_per_second
+        self.limit = limit
+        self.tracks: list[Track] = []
+        self.lengths = [0, 0]  # seconds of picture and sound
+        self.is_silent = True
+
+    def duration(self) -> int:
+        """Length of the video in seconds, as its header says; 1 if it does not.
+
+        Raises:
+            VideoError: as ``seconds``.
+        """
+        with open_video(self.path, "video", "audio") as container:
+            return max(1, round((container.duration or 0) / av.time_base))
+
+    def seconds(self) -> Iterator[Second]:
+        """The seconds of the video, until both its picture and its sound end.
+
+        Raises:
+            VideoError: it has no picture or no sound, has less than a second of them, is damaged by more than half, or
+                cannot be read.
+        """
+        for pictures, sound in zip_longest(self._pictures(), self._sounds()):
+            self.lengths[0] += pictures is not None
+            self.lengths[1] += sound is not None
+            self.is_silent = self.is_silent and (sound is None or is_silent(sound))
+            yield Second(*(pictures or (None, None)), sound)
+
+    def remarks(self) -> list[str]:
+        """What is odd about the video, after its last second: predicates for its name."""
+        remarks = ["is silent"] if self.is_silent else []
+        remarks += [remark for track in self.tracks if (remark := track.damage(self.limit))]
+        for track, length in zip(self.tracks, self.lengths, strict=True):
+            if length < (self.limit or max(self.lengths)):
+                end = f"{track.end:.1f} s: its last second is repeated from {length} s on"
+                remarks.append(f"has no {track.word} after {end}")
+        return remarks
+
+    def _pictures(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        n = self.frames_per_second
+        ticks = ((number + 0.5) / n for number in (count() if self.limit is None else range(self.limit * n)))
+        with open_video(self.path, "video") as container:
+            track = self._track(container, "video")
+            new, shown, last = [], [], None
+            for frame in _shown(track, ticks):
+                if frame is not last:
+                    new.append(_upright(frame, PICTURE_SIZE, PICTURE_SIZE))
+                last = frame
+                shown.append(len(new) - 1)
+                if len(shown) == n:
+                    yield _stacked(new), np.array(shown)
+                    new, shown = [], []
+            track.check(self.limit)
+            if shown and len(shown) >= n / 2:
+                yield _stacked(new), np.array(shown + [shown[-1]] * (n - len(shown)))
+
+    def _sounds(self) -> Iterator[np.ndarray]:
+        with open_video(self.path, "audio") as container:
+            track = self._track(container, "audio")
+            yield from islice(_in_seconds(_pieces(track, self.limit)), self.limit)
+            track.check(self.limit)
+
+    def _track(self, container: av.container.InputContainer, kind: str) -> "Track":
+        self.tracks.append(Track(container, kind))
+        return self.tracks[-1]
+
+
+class Track:
+    """The picture or the sound of an open video. Times are seconds on the clock of a player.
+
+    Attributes:
+        word: "picture" or "sound".
+        end: of the frames decoded so far, and of the damage.
+        lost: from when to when packets were skipped.
+        faulty: seconds with lost packets, or with a frame that the decoder had to complete.
+    """
+
+    def __init__(self, container: av.container.InputContainer, kind: str) -> None:
+        self.container = container
+        self.stream = container.streams.best(kind)
+        self.origin = start_time(container)
+        self.word = WORDS[kind]
+        self.end = 0.0
+        self.lost: list[tuple[float, float]] = []
+        self.faulty: set[int] = set()
+
+    def frames(self) -> Iterator[tuple[float, float, Frame]]:
+        """Each frame that can be decoded, with the times from which and until which it lasts."""
+        rate = self.stream.average_rate if self.word == "picture" else None
+        usual = float(1 / rate) if rate else 1 / 25
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                if packet.size:  # else it marks the end
+                    start = self._time(packet.dts if packet.pts is None else packet.pts, packet.time_base)
+                    end = start + float((packet.duration or 0) * packet.time_base or usual)
+                    self.lost.append((start, end))
+                    self._reach(start, end, faulty=True)
+                continue
+            for frame in frames:
+                start = self._time(frame.pts, frame.time_base)
+                if isinstance(frame, av.AudioFrame):
+                    end = start + frame.samples / frame.sample_rate
+                else:
+                    end = start + (float(frame.duration * frame.time_base) if frame.duration else usual)
+                self._reach(start, end, faulty=frame.is_corrupt)
+                yield start, end, frame
+
+    def check(self, limit: int | None) -> None:
+        """Check that enough can be decoded of the first ``limit`` seconds, after the last frame.
+
+        Raises:
+            VideoError: nothing, less than a second, or less than half.
+        """
+        declared = self.stream.duration
+        total = max(self.end, float(declared * self.stream.time_base) if declared else 0)
+        total = min(total, limit or total)
+        lost = sum(max(0, min(end, total) - max(0, start)) for start, end in self.lost)
+        left = min(self.end, total) - lost
+        if left <= 0:
+            raise VideoError(f"has no {self.word}: nothing in its {self.stream.type} stream can be decoded")
+        if left < total / 2:
+            raise VideoError(f"is damaged: of {total:.1f} s of its {self.word}, only {left:.1f} can be decoded")
+        if total < 1 - GAP:
+            raise VideoError(f"is shorter than a second: its {self.word} lasts {total:.1f} s")
+
+    def damage(self, limit: int | None) -> str:
+        """A predicate on the damaged seconds among the first ``limit``; empty if there are none."""
+        faulty = sorted(second for second in self.faulty if limit is None or second < limit)
+        if not faulty:
+            return ""
+        starts = [second for second in faulty if second - 1 not in faulty]
+        ends = [second + 1 for second in faulty if second + 1 not in faulty]
+        spans = ", ".join(f"{start} to {end} s" for start, end in zip(starts, ends, strict=True))
+        remedy = "it is silent" if self.word == "sound" else "the last good one stays"
+        return f"has damage in its {self.word} from {spans}: where it cannot be decoded, {remedy}"
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self.container.demux(self.stream)
+        except av.FFmpegError:  # the rest of the file is lost
+            end = av.Packet()
+            end.stream = self.stream
+            yield end
+
+    def _time(self, stamp: int | None, unit: float) -> float:
+        return self.end if stamp is None else float(stamp * unit) - self.origin
+
+    def _reach(self, start: float, end: float, faulty: bool) -> None:
+        self.end = max(self.end, end)
+        if faulty:
+            self.faulty.update(range(int(max(0, start)), math.ceil(end)))
 
 
 @contextmanager
@@ -33,12 +211,12 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
     """Open a video file that has all of ``streams`` ("video", "audio").
 
     Raises:
-        VideoError: it is not a video, lacks a stream, or cannot be decoded.
+        VideoError: it is not a video, lacks a stream, or cannot be read.
     """
     try:
-        # The prefix keeps FFmpeg from taking a file name with a colon for an address.
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            for kind, word in (("video", "picture"), ("audio", "sound")):
+        # Python reads the file: FFmpeg would take a name with a colon for an address, and hide why a disk fails.
+        with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
+            for kind, word in WORDS.items():
                 if kind in streams and not getattr(container.streams, kind):
                     raise VideoError(f"has no {word} ({kind} stream)")
             for stream in container.streams.video:
@@ -46,47 +224,31 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
             yield container
     except av.FFmpegError as error:
         raise VideoError(f"cannot be decoded: {error.strerror or error}") from error
+    except OSError as error:
+        raise VideoError(_reason(error)) from error
 
 
-def read_clip(path: Path, num_seconds: int, frames_per_second: int) -> Clip:
-    """The first ``num_seconds`` seconds of a video. At least half of the last one must exist.
+def start_time(container: av.container.InputContainer) -> float:
+    """The time stamp, in seconds, at which a player's clock shows 0."""
+    return (container.start_time or 0) / av.time_base
 
-    Raises:
-        VideoError: the video is too short, has no picture or no sound, or cannot be decoded.
-    """
-    sound = read_sound(path)
-    if len(sound) < (num_seconds - 0.5) * SAMPLE_RATE:
-        raise VideoError(f"is too short: its sound lasts {len(sound) / SAMPLE_RATE:.1f} s, expected {num_seconds}")
-    seconds = list(islice(read_seconds(path, frames_per_second), num_seconds))
-    if len(seconds) < num_seconds:
-        raise VideoError(f"is too short: its picture lasts about {len(seconds)} s, expected {num_seconds}")
-    return Clip(np.stack(seconds), sound[: num_seconds * SAMPLE_RATE])
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be read, as the system says: mostly nothing is wrong with its contents."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return "cannot be read: its permissions do not allow it"
+        case errno.EAGAIN | errno.EBUSY | errno.ETXTBSY | errno.EDEADLK:
+            return f"is in use by another program: {error.strerror}"
+        case errno.EINVAL:  # FFmpeg looks for something before the beginning of the file
+            return "cannot be decoded: it is damaged or not a video"
+        case errno.EIO:
+            return f"cannot be read from this disk: {error.strerror}"
+        case _:
+            return f"cannot be read: {error.strerror or error}"
 
 
 # ---------------------------------------------------------------------------------------------------- picture
-
-
-def read_seconds(path: Path, frames_per_second: int) -> Iterator[np.ndarray]:
-    """The seconds of a video, each as (frames per second, 224, 224, 3), RGB, uint8: the whole frame, resized.
-
-    Frame i of second k is the one that a player shows at k + (i + 1/2) / frames per second. A last second counts if it
-    has half of its frames; a video has at least one second.
-
-    Raises:
-        VideoError: as ``open_video``, or it has no frame.
-    """
-    second: list[np.ndarray] = []
-    any_yet, last = False, None
-    for frame in _shown(path, ((number + 0.5) / frames_per_second for number in count())):
-        if frame is not last:
-            picture = _upright(frame, PICTURE_SIZE, PICTURE_SIZE)
-        last = frame
-        second.append(picture)
-        if len(second) == frames_per_second:
-            yield np.stack(second)
-            second, any_yet = [], True
-    if second and (len(second) >= frames_per_second / 2 or not any_yet):
-        yield np.stack(second + [second[-1]] * (frames_per_second - len(second)))
 
 
 def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.ndarray]:
@@ -96,24 +258,21 @@ def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.nd
         VideoError: as ``open_video``, or it has no frame.
     """
     pictures = []
-    for frame in _shown(path, iter(seconds)):
-        sideways = frame.rotation % 180 == 90
-        aspect = frame.height / frame.width if sideways else frame.width / frame.height
-        width = max(1, round(height * aspect))
-        pictures.append(_upright(frame, height, width) if not sideways else _upright(frame, width, height))
+    with open_video(path, "video") as container:
+        track = Track(container, "video")
+        for frame in _shown(track, seconds):
+            sideways = frame.rotation % 180 == 90
+            aspect = frame.height / frame.width if sideways else frame.width / frame.height
+            width = max(1, round(height * aspect))
+            pictures.append(_upright(frame, height, width) if not sideways else _upright(frame, width, height))
+        if not pictures:
+            track.check(None)
     return pictures
 
 
 def decoded_frames(container: av.container.InputContainer) -> Iterator[tuple[float, float, av.VideoFrame]]:
-    """Each frame with the times from which and until which it is shown, in seconds."""
-    origin = start_time(container)
-    stream = container.streams.best("video")
-    usual = float(1 / stream.average_rate) if stream.average_rate else 1 / 25
-    end = 0.0
-    for frame in container.decode(stream):
-        start = end if frame.pts is None else float(frame.pts * frame.time_base) - origin
-        end = start + (float(frame.duration * frame.time_base) if frame.duration else usual)
-        yield start, end, frame
+    """Each picture that can be decoded, with the times from which and until which it is shown, in seconds."""
+    return Track(container, "video").frames()
 
 
 def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
@@ -121,28 +280,21 @@ def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-def start_time(container: av.container.InputContainer) -> float:
-    """The time stamp, in seconds, at which a player's clock shows 0."""
-    return (container.start_time or 0) / av.time_base
-
-
-def _shown(path: Path, ticks: Iterator[float]) -> Iterator[av.VideoFrame]:
+def _shown(track: Track, ticks: Iterable[float]) -> Iterator[av.VideoFrame]:
     """The frames shown at rising times until the video ends; the first one in any case."""
-    with open_video(path, "video") as container:
-        first = tick = next(ticks, math.inf)
-        shown, end = None, 0.0
-        for start, shown_until, frame in decoded_frames(container):
-            while shown is not None and tick < start:
-                yield shown
-                tick = next(ticks, math.inf)
-            shown, end = frame, max(end, shown_until)
-        if shown is None:
-            raise VideoError("has no picture: not a single frame can be decoded")
-        if tick == first < math.inf:
-            end = max(end, math.nextafter(tick, math.inf))
-        while tick < end:
+    ticks = iter(ticks)
+    first = tick = next(ticks, None)
+    shown = None
+    for start, _, frame in track.frames():
+        while shown is not None and tick is not None and tick < start:
             yield shown
-            tick = next(ticks, math.inf)
+            tick = next(ticks, None)
+        shown = frame
+        if tick is None:
+            return
+    while shown is not None and tick is not None and (tick < track.end or tick == first):
+        yield shown
+        tick = next(ticks, None)
 
 
 def _upright(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
@@ -151,39 +303,20 @@ def _upright(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
     return upright(resized.to_ndarray(), frame)
 
 
+def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE, 3), np.uint8)
+
+
 # ---------------------------------------------------------------------------------------------------- sound
 
 
 def read_sound(path: Path) -> np.ndarray:
-    """The sound (n,) of a video from its time 0, as the mean of its channels at 16 kHz; float32 in [-1, 1].
-
-    Gaps in it, and the time before a late start, are silence.
+    """The sound (n,) of a video in whole seconds from its time 0, the mean of its channels at 16 kHz; float32, [-1, 1].
 
     Raises:
-        VideoError: as ``open_video``, or the sound is empty.
+        VideoError: as ``open_video``, or too little can be decoded.
     """
-    pieces: list[tuple[int, np.ndarray]] = []  # where each begins
-    with open_video(path, "audio") as container:
-        origin = start_time(container)
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        position = None
-        for frame in _resampled(container, resampler):
-            samples = frame.to_ndarray().mean(axis=0)
-            if frame.pts is not None:
-                stamp = round((float(frame.pts * frame.time_base) - origin) * SAMPLE_RATE)
-                if position is None or abs(stamp - position) > GAP * SAMPLE_RATE:
-                    position = stamp
-            position = position or 0
-            pieces.append((position, samples))
-            position += len(samples)
-    length = max((begin + len(samples) for begin, samples in pieces), default=0)
-    if length <= 0:
-        raise VideoError("has no sound: its audio stream is empty")
-    sound = np.zeros(length, np.float32)
-    for begin, samples in pieces:
-        cut = max(0, -begin)  # before time 0
-        sound[begin + cut : begin + len(samples)] = samples[cut:]
-    return sound
+    return np.concatenate(list(Video(path, 1)._sounds()))
 
 
 def is_silent(sound: np.ndarray) -> bool:
@@ -191,7 +324,46 @@ def is_silent(sound: np.ndarray) -> bool:
     return not np.any(np.abs(sound) > SILENCE)
 
 
-def _resampled(container: av.container.InputContainer, resampler: av.AudioResampler) -> Iterator[av.AudioFrame]:
-    for frame in container.decode(container.streams.best("audio")):
+def _pieces(track: Track, limit: int | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of the sound at 16 kHz, float32, with the number of their first sample, until ``limit`` seconds."""
+    position, num_lost = None, 0
+    for frame in _resampled(frame for _, _, frame in track.frames()):
+        if frame.pts is not None:
+            stamp = round((float(frame.pts * frame.time_base) - track.origin) * SAMPLE_RATE)
+            if position is None or abs(stamp - position) > GAP * SAMPLE_RATE or len(track.lost) > num_lost:
+                position, num_lost = stamp, len(track.lost)
+        position = position or 0
+        samples = frame.to_ndarray().mean(axis=0)
+        yield position, samples
+        position += len(samples)
+        if limit is not None and position >= limit * SAMPLE_RATE:
+            return
+    position = position or 0
+    yield position, np.zeros(max(0, round(track.end * SAMPLE_RATE) - position), np.float32)  # damage at the end
+
+
+def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    resampler, form = None, None
+    for frame in frames:
+        if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):  # broadcasts change it
+            yield from resampler.resample(None) if resampler else ()
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+    yield from resampler.resample(None) if resampler else ()
+
+
+def _in_seconds(pieces: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+    """Seconds (16000,) of a sound from its pieces; silence between them. The last second counts from half on."""
+    second, start, end = np.zeros(SAMPLE_RATE, np.float32), 0, 0  # numbers of samples
+    for position, samples in pieces:
+        end = max(end, position + len(samples))
+        samples, position = samples[max(0, start - position) :], max(start, position)
+        while len(samples):
+            while position >= start + SAMPLE_RATE:
+                yield second
+                second, start = np.zeros(SAMPLE_RATE, np.float32), start + SAMPLE_RATE
+            part = samples[: start + SAMPLE_RATE - position]
+            second[position - start :][: len(part)] = part
+            samples, position = samples[len(part) :], position + len(part)
+    if end - start >= SAMPLE_RATE / 2:
+        yield second

@@ -24,7 +24,7 @@ BAD = {
     "corrupt": "cannot be decoded",
     "mute": "has no sound",
     "blind": "has no picture",
-    "short": "is too short",
+    "brief": "is shorter than a second",
     "absent": "has no video file",
 }
 
@@ -79,7 +79,7 @@ def footage(tmp_path_factory) -> Footage:
 
     write_video(folder / "mute.mp4", SEGMENTS, lambda _: grey(20), None)
     write_video(folder / "blind.mp4", SEGMENTS, None, silence)
-    write_video(folder / "short.mp4", 2, lambda _: grey(20), silence)
+    write_video(folder / "brief.mp4", 0.5, lambda _: grey(20), silence)
     (folder / "corrupt.mp4").write_bytes((folder / f"{good[0].video_id}.mp4").read_bytes()[:3000])
     (folder / "notes.txt").write_text("not a video")
     bad = [Annotation("Horn", video_id, "bad", 0, 1) for video_id in BAD]

@@ -194,6 +194,19 @@ def test_sources_are_those_of_the_data_set_the_largest_last(tmp_path):
     assert list(urls)[-1].startswith("visual_feature")
 
 
+def test_checkpoint_alone_is_downloaded_on_request(server, monkeypatch, tmp_path):
+    """And what is there already is checked: nothing needs the network the second time."""
+    monkeypatch.setattr(module, "PUBLISHED_CHECKPOINT_URL", server.url(CHECKPOINT))
+    monkeypatch.setattr(
+        sys, "argv", ["download", "--checkpoint", "--runs", str(tmp_path), "--data_root", str(tmp_path)]
+    )
+    for _ in range(2):
+        module.main()
+    assert (tmp_path / "Supv" / CHECKPOINT).read_bytes() == server.files[CHECKPOINT]
+    assert server.requests == [(CHECKPOINT, 0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["Supv"]
+
+
 def test_wrong_flags_are_status_2_and_help_says_what_is_not_tested(run):
     assert "unrecognized arguments" in run("tools.download", "--url", "x", status=2).stderr
     assert "They cannot try without a network" in run("tools.download", "--help").stdout

@@ -10,7 +10,7 @@ import torch
 
 from dataset.annotations import read_annotations
 from dataset.extraction.extractor import FeatureExtractor
-from dataset.extraction.video import read_clip
+from dataset.extraction.video import Video
 from tests.tools.conftest import BAD, EXTRACTION, SEGMENTS
 from tests.videos import grey, silence, write_video
 from tools.extract_features import main
@@ -57,9 +57,10 @@ def test_features_are_what_the_networks_say_of_each_video(extraction, footage, w
     extractor = FeatureExtractor(weights, "torchvision", torch.device("cpu"), batch_size=3)
     visual, audio = features_of(extraction.folder)
     for row in (0, len(footage.good) - 3):
-        pictures, sound = read_clip(footage.folder / f"{footage.good[row].video_id}.mp4", SEGMENTS, 1)
-        np.testing.assert_allclose(visual[row], extractor.visual(pictures), rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(audio[row], extractor.audio(sound, SEGMENTS), rtol=1e-3, atol=1e-3)
+        video = Video(footage.folder / f"{footage.good[row].video_id}.mp4", 1, SEGMENTS)
+        parts = zip(*extractor.features(video.seconds(), 1), strict=True)
+        for features, alone in zip((visual, audio), map(np.concatenate, parts), strict=True):
+            np.testing.assert_allclose(features[row], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_video_of_two_rows_is_extracted_once(extraction, footage):
@@ -75,12 +76,13 @@ def test_stopped_extraction_goes_on_with_the_videos_that_are_left(extraction):
     assert "extracting [15/" not in extraction.after.stderr
 
 
-def test_unusable_videos_are_named_skipped_and_listed_at_the_end(extraction):
+def test_unusable_videos_are_listed_at_the_end_with_their_rows(extraction, footage):
     assert extraction.after.returncode == 1
     assert "Traceback" not in extraction.after.stderr
     *_, listing = extraction.after.stderr.partition("5 of 16 videos are left out:\n")
+    ids = [line.split("&")[1] for line in footage.annotations_file.read_text().splitlines()]
     for video_id, problem in BAD.items():
-        assert any(line.split()[0] == video_id and problem in line for line in listing.splitlines()), listing
+        assert f"  row {ids.index(video_id)}: {video_id} {problem}" in listing
         assert video_id == "absent" or f"{video_id}.mp4 is left out: it {problem}" in extraction.after.stderr
 
 
@@ -100,12 +102,12 @@ def test_mended_video_alone_is_extracted_by_another_call(run, extraction, footag
     kept = ["silent.mkv", f"{footage.good[0].video_id}.mp4"]
     for name in kept:
         shutil.copy2(footage.folder / name, videos)
-    write_video(videos / "short.mp4", SEGMENTS, lambda _: grey(100), silence)
+    write_video(videos / "brief.mp4", SEGMENTS, lambda _: grey(100), silence)
     result = run(
         "tools.extract_features", videos, "--out", out, "--weights", weights, *EXTRACTION, "--dtype", "float16"
     )
     assert "2 of 3 videos were extracted before" in result.stderr
-    assert (out / "video_ids.txt").read_text().split() == [kept[1].split(".")[0], "short", "silent"]
+    assert (out / "video_ids.txt").read_text().split() == [footage.good[0].video_id, "brief", "silent"]
     assert not (out / "extracted").exists()
     before, after = features_of(extraction.folder), features_of(out)
     for old, new in zip(before, after, strict=True):

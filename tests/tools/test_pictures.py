@@ -28,8 +28,8 @@ def drawn(monkeypatch, tmp_path):
     kept = []
 
     @contextmanager
-    def keeping(path, width, height):
-        with picture(tmp_path / "drawn.png", width, height) as figure:
+    def keeping(path, width, height, texts=()):
+        with picture(tmp_path / "drawn.png", width, height, texts) as figure:
             kept.append(figure)
             yield figure
 

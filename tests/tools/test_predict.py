@@ -10,10 +10,11 @@ import pytest
 
 from dataset.annotations import read_annotations, segment_labels
 from dataset.extraction.vggish import SAMPLE_RATE
-from dataset.extraction.video import pictures_at, read_seconds, read_sound
+from dataset.extraction.video import pictures_at, read_sound
+from model import load_magan
 from tests.conftest import CONFIGS, ROOT, SCRIPTS
-from tests.tools.conftest import EVENTS, EXTRACTION, film
-from tests.videos import grey, silence, write_video
+from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
+from tests.videos import damage, decoded, grey, silence, tone, write_video
 from tools.predict.__main__ import main
 from utils.errors import InputError
 
@@ -84,7 +85,7 @@ def test_picture_and_rendered_video_are_written(predicted, clip):
     _, out = predicted
     assert sorted(path.name for path in out.iterdir()) == ["new.mp4", "new.png"]
     assert (out / "new.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list(read_seconds(out / "new.mp4", 1))) == 12
+    assert len(decoded(out / "new.mp4", 1)[0]) == 12
     sound, before = read_sound(out / "new.mp4"), read_sound(clip)
     heard, heard_before = (np.flatnonzero(np.abs(each) > 0.2) / SAMPLE_RATE for each in (sound, before))
     assert heard[[0, -1]] == pytest.approx(heard_before[[0, -1]], abs=0.02)
@@ -117,7 +118,42 @@ def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object
     for video in (one, other):
         assert len(video["event_probability"]) == len(video["class_probability"]) == video["seconds"]
         assert all(len(row) == 2 and sum(row) == pytest.approx(1) for row in video["class_probability"])
-    assert "nothing.mkv is silent" in result.stderr
+    assert "warning: nothing.mkv is silent" in result.stderr
+    assert "warning: short.mp4 is shorter than 5 s: its last second is repeated from 3 s on" in result.stderr
+
+
+def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint, weights, tmp_path):
+    """Both tools repeat the last second of a picture and of a sound that end early, and go on after damage."""
+    (tmp_path / "videos").mkdir()
+    film(tmp_path / "videos" / "damaged.mp4", "Buzzer", 1, 3)
+    damage(tmp_path / "videos" / "damaged.mp4", "audio", 2.2, 2.8)
+    write_video(
+        tmp_path / "videos" / "early.mp4", 4, lambda time: grey(20 + 50 * int(time)), tone(300, 1), sound_seconds=2
+    )
+    flags = ("--weights", weights, *EXTRACTION)
+    extraction = run("tools.extract_features", tmp_path / "videos", "--out", tmp_path / "features", *flags)
+    videos = sorted((tmp_path / "videos").iterdir())
+    result = run("tools.predict", *videos, "--checkpoint", checkpoint, *flags, "--json")
+
+    for output in (extraction.stderr, result.stderr):
+        assert "damaged.mp4 has damage in its sound from 2 to 3 s" in output
+        assert "early.mp4 has no sound after 2.0 s: its last second is repeated from 2 s on" in output
+    model = load_magan(checkpoint, segments=SEGMENTS)
+    features = []
+    for name in ("visual", "audio"):
+        with h5py.File(tmp_path / "features" / f"{name}_feature.h5") as file:
+            features.append(file["avadataset"][()])
+    visual, audio = features
+    assert np.array_equal(visual[1, 3], visual[1, 4])
+    assert np.array_equal(audio[1, 1:4], audio[1, 2:5])
+    assert not np.array_equal(audio[1, 0], audio[1, 1])
+    for row, found in enumerate(json.loads(result.stdout)["videos"]):
+        seconds = found["seconds"]
+        expected = model.predict(visual[row, :seconds], audio[row, :seconds])
+        assert found["events"] == [event._asdict() for event in expected.events]
+        np.testing.assert_allclose(found["class_probability"], expected.class_probability, atol=1e-6)
+        np.testing.assert_allclose(found["event_probability"], expected.event_probability, atol=1e-6)
+    assert [found["seconds"] for found in json.loads(result.stdout)["videos"]] == [5, 4]
 
 
 def test_video_that_cannot_be_used_is_one_sentence(run, monkeypatch, checkpoint, weights, tmp_path):

@@ -4,8 +4,11 @@ The colours are those of Okabe and Ito, which remain distinct for colour-blind r
 Pictures are narrow so that their type stays legible on a phone.
 """
 
-from collections.abc import Iterator
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +19,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tools.drawing.fonts import font_families
 from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
@@ -25,7 +29,7 @@ NARROW, WIDE = 4.7, 8.4  # inches
 LINE = 0.2  # inches between rows with a name each
 DPI = 200
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # a name with $ is no formula
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -47,17 +51,27 @@ GATES = {  # with their markers, whose shapes stay visible where they coincide
     "sound gate": {"color": AUDIO, "marker": "s", "ms": 4.2},
     "multimodal gate m": {"color": JOINT, "marker": "|", "ms": 10, "mew": 2.2},
 }
-NAME_LENGTH = 30  # characters of an event name beside an axis; the longest in AVE has 29
+NAME_LENGTH = 30  # letters of an event name beside an axis; the longest in AVE has 29
 
 
 @contextmanager
-def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+def drawing_style(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Draw in the style of this project, with fonts that have the letters of ``texts``, names of the user's data."""
+    with plt.rc_context({**STYLE, "font.family": font_families(texts)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # font_families reports it
+        yield
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float, texts: Iterable[str] = ()) -> Iterator[Figure]:
     """Give a figure of ``width`` x ``height`` inches to draw in, then write it as a PNG, completely or not at all.
+
+    ``texts`` are those of the user's data in the picture, for which fonts are chosen.
 
     Raises:
         InputError: the file cannot be written.
     """
-    with plt.rc_context(STYLE):
+    with drawing_style(texts):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
             yield figure
@@ -74,5 +88,12 @@ def light_grid(axes: Axes, axis: str) -> None:
 
 
 def shortened(name: str, length: int) -> str:
-    """Cut a name to ``length`` characters, with an ellipsis."""
-    return name if len(name) <= length else name[: length - 1].rstrip(" ,(") + "…"
+    """Cut a name to the width of ``length`` Latin letters, with an ellipsis; East Asian letters are twice as wide.
+
+    Bytes of a file name that are not UTF-8, which cannot be drawn, become question marks.
+    """
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    ends = list(accumulate(1 + (unicodedata.east_asian_width(letter) in "FW") for letter in name))
+    if not ends or ends[-1] <= length:
+        return name
+    return name[: sum(end < length for end in ends)].rstrip(" ,(") + "…"

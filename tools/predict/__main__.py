@@ -10,7 +10,7 @@ A video that cannot be used is named and left out; the exit status is then 1, or
 import argparse
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,23 +108,22 @@ def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN
         raise InputError(f"{args.checkpoint}: {error}") from error
 
 
-def predict(
-    model: TrainedMAGAN, extractor: "FeatureExtractor", video: Path, frames_per_second: int
-) -> tuple[Prediction, np.ndarray]:
-    """The events of a video, and its sound (n,) at 16 kHz."""
+def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path, frames_per_second: int) -> Prediction:
+    """The events of a video."""
+    from dataset.extraction.video import Video
 
-    def progress(seconds: Iterable, total: int) -> Iterable:
-        return Progress(f"{video.name}, seconds", print_freq=10).track(seconds, total)
-
-    from dataset.extraction.video import is_silent
-
-    visual, audio, sound = extractor.extract(video, frames_per_second, progress)
-    if is_silent(sound):
-        log.warning("warning: %s is silent", video.name)
+    video = Video(path, frames_per_second)
+    seconds = Progress(f"{path.name}, seconds", print_freq=10).track(video.seconds(), total=video.duration())
+    visual, audio = map(np.concatenate, zip(*extractor.features(seconds, frames_per_second), strict=True))
+    remarks = video.remarks()
+    if len(audio) < model.segments:
+        remarks.append(f"is shorter than {model.segments} s: its last second is repeated from {len(audio)} s on")
+    for remark in remarks:
+        log.warning("warning: %s %s", path.name, remark)
     try:
-        return model.predict(visual, audio), sound
+        return model.predict(visual, audio)
     except ValueError as error:
-        raise InputError(f"the features of {video} do not fit the network: {error}") from error
+        raise InputError(f"the features of {path} do not fit the network: {error}") from error
 
 
 def clock(seconds: int) -> str:
@@ -169,7 +168,7 @@ def main() -> None:
     check_extractor_options(args)
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
     from dataset.extraction.extractor import FeatureExtractor  # needs PyAV
-    from dataset.extraction.video import VideoError
+    from dataset.extraction.video import VideoError, read_sound
 
     if not any(video.is_file() for video in args.videos):
         raise unusable([f"{video}: not a file" for video in args.videos])
@@ -183,7 +182,7 @@ def main() -> None:
         try:
             if not video.is_file():
                 raise VideoError("not a file")
-            prediction, sound = predict(model, extractor, video, args.frames_per_second)
+            prediction = predict(model, extractor, video, args.frames_per_second)
             if args.json:
                 described.append(as_json(video, prediction))
             else:
@@ -191,7 +190,7 @@ def main() -> None:
             if plot:
                 from tools.predict.event_plot import plot_events
 
-                plot_events(plot, video, sound, prediction, model)
+                plot_events(plot, video, read_sound(video), prediction, model)
             if render:
                 from tools.predict.event_video import render_events
 

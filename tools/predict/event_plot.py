@@ -35,7 +35,7 @@ def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Predictio
     seconds = len(prediction.classes)
     names = list(dict.fromkeys(event.name for event in prediction.events))
     lanes = LANE * max(1, len(names))
-    with picture(out, WIDE, STRIP + SOUND + CURVE + lanes + REST) as figure:
+    with picture(out, WIDE, STRIP + SOUND + CURVE + lanes + REST, [video.name, *names]) as figure:
         axes = figure.subplots(4, 1, sharex=True, height_ratios=(STRIP, SOUND, CURVE, lanes))
         figure.suptitle(f"{shortened(video.name, 80)}: predicted events", fontsize=10)
         _frames(axes[0], video, seconds)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from dataset.extraction.video import decoded_frames, open_video, start_time, upright
 from model import Prediction
+from tools.drawing.plots import drawing_style
 from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
@@ -75,13 +76,15 @@ class Labels:
             for event in prediction.events
             for second in range(event.start, event.end)
         }
+        self.names = {event.name for event in prediction.events}
         self.drawn: dict[tuple[str, str], np.ndarray] = {}
 
     def burn_in(self, picture: np.ndarray, second: float) -> None:
         """Draw the label of a time into a picture (height, width, 3), uint8."""
         label = self.events.get(min(int(max(0, second)), self.last), ("background", BACKGROUND))
         if label not in self.drawn:
-            self.drawn[label] = self._draw(*label)
+            with drawing_style(self.names):
+                self.drawn[label] = self._draw(*label)
         place = picture[-self.shape[0] :]
         place[:] = np.round((1 - OPACITY) * place + OPACITY * self.drawn[label][-len(place) :])
 

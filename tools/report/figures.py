@@ -73,7 +73,7 @@ def draw_class_accuracy(path: Path, stats: Statistics, names: Sequence[str], acc
     """Draw the recall of each event, from the best to the worst, then of background, with the counts."""
     background = stats.num_events
     shown = [*sorted(stats.present, key=lambda k: -stats.recall[k]), background]
-    with picture(path, NARROW, LINE * len(shown) + 0.75) as figure:
+    with picture(path, NARROW, LINE * len(shown) + 0.75, names) as figure:
         axes = figure.subplots()
         colours = [JOINT] * (len(shown) - 1) + [GREY]
         axes.barh(range(len(shown)), np.nan_to_num(stats.recall[shown]), height=0.72, color=colours)
@@ -120,7 +120,7 @@ def draw_confusion(path: Path, stats: Statistics, names: Sequence[str]) -> None:
         share = 100 * stats.confusion / stats.counts[:, None]  # NaN in the row of a class without segments
     side = min(WIDE, max(NARROW, 0.215 * classes + 2.2))
     large = classes <= 12
-    with picture(path, side, 0.93 * side) as figure:
+    with picture(path, side, 0.93 * side, names) as figure:
         axes = figure.subplots()
         axes.patch.set(**EMPTY)  # seen through NaN
         grid = {"edgecolors": PALE, "lw": 0.5}
@@ -135,7 +135,7 @@ def draw_confusion(path: Path, stats: Statistics, names: Sequence[str]) -> None:
             value = share[truth, predicted]
             style = {"color": "white" if value > 55 else INK, "fontsize": 7 if large else 5.5}
             axes.text(predicted + 0.5, truth + 0.5, f"{value:.0f}", ha="center", va="center", **style)
-        figure.colorbar(image, ax=axes, label="% of the segments of the true class", shrink=0.6, pad=0.01)
+        figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.6, pad=0.01)
         if np.isnan(share).any():
             handle = Patch(**EMPTY, label="no segments of this class")
             figure.legend(handles=[handle], loc="outside upper right", fontsize=8 if large else 7)
@@ -145,7 +145,7 @@ def draw_modalities(
     path: Path, values: Mapping[str, np.ndarray], names: Sequence[str], order: Sequence[int], label: str
 ) -> None:
     """Draw values (K,) in [0, 1] of the picture, of the sound and of both, one row per event of ``order``."""
-    with picture(path, NARROW, LINE * len(order) + 1.05) as figure:
+    with picture(path, NARROW, LINE * len(order) + 1.05, names) as figure:
         axes = figure.subplots()
         rows = np.arange(len(order))
         shown = np.array([each[order] for each in values.values()])
@@ -170,7 +170,8 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 def draw_timelines(path: Path, timelines: Sequence[Timeline], names: Sequence[str], threshold: float) -> None:
     """Draw truth, prediction and event probability of some videos, second by second, one below the other."""
-    with picture(path, NARROW, 1.17 * len(timelines) + 0.75) as figure:
+    texts = [*names, *(timeline.title for timeline in timelines)]
+    with picture(path, NARROW, 1.17 * len(timelines) + 0.75, texts) as figure:
         panels = figure.subplots(len(timelines), sharex=True, squeeze=False)[:, 0]
         for axes, timeline in zip(panels, timelines, strict=True):
             seconds = len(timeline.truth)

@@ -13,6 +13,7 @@ from configs import SETTING_NAMES
 from dataset.annotations import BACKGROUND, video_ids
 from engine.evaluation import Evaluation
 from engine.experiment import Experiment
+from tools.drawing.plots import shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures
 from tools.report.modalities import bias_correlations, gates_by_name, swap_probabilities
@@ -137,8 +138,8 @@ def _draw_videos(
     for kind, chosen in stats.extremes(EXTREMES).items():
         timelines = [
             Timeline(
-                f"{names[stats.video_event[i]]} · {stats.video_accuracy[i]:.0f} % correct\n"
-                + " · ".join(filter(None, (f"row {rows[i]}", ids[i]))),
+                f"{shortened(names[stats.video_event[i]], 40)} · {stats.video_accuracy[i]:.0f} % correct\n"
+                + " · ".join(filter(None, (f"row {rows[i]}", shortened(ids[i], 40)))),
                 stats.truth[i],
                 stats.predicted[i],
                 evaluation.event_probability[i].numpy(),

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch.nn import functional as F
 
-from tools.drawing.plots import GATES, GREY, INK, light_grid, picture
+from tools.drawing.plots import GATES, GREY, INK, light_grid, picture, shortened
 from tools.drawing.timelines import Timeline, draw_segments, outcome_patches
 
 COLOURS = "viridis"  # its lightness rises evenly
@@ -54,9 +54,10 @@ def draw_attention(
     lines = [(name, over_frame) for name in shares for over_frame in ((False,) if frames is None else (True, False))]
 
     heights = [CELL * aspect] * len(lines) + [0.62, 1.45]
-    with picture(path, CELL * seconds + 1.7, sum(heights) + 1.5) as figure:
+    width = CELL * seconds + 1.7
+    with picture(path, width, sum(heights) + 1.5, [*names, timeline.title]) as figure:
         figure.get_layout_engine().set(w_pad=0.015, h_pad=0.03, wspace=0.0, hspace=0.02)
-        figure.suptitle(timeline.title, fontsize=10, x=0.01, ha="left")
+        figure.suptitle(shortened(timeline.title, int(11 * width)), fontsize=10, x=0.01, ha="left")
         grid = figure.add_gridspec(len(heights), seconds, height_ratios=heights)
         cells = np.array([[figure.add_subplot(grid[row, k]) for k in range(seconds)] for row in range(len(lines))])
         for row, (name, over_frame) in zip(cells, lines, strict=True):

@@ -1,12 +1,8 @@
 """The front end computes what its description says, and VGGish is the public network."""
 
-import tracemalloc
-
 import numpy as np
-import pytest
 import torch
 
-from dataset.extraction import vggish
 from dataset.extraction.vggish import VGGish, log_mel
 
 # Of torchvggish's file, in its order.
@@ -62,29 +58,6 @@ def test_second_k_is_described_by_the_sound_from_k_on():
     sound[2 * 16000 : 2 * 16000 + 15600] = random.uniform(-1, 1, 15600)
     changed = (log_mel(sound, 4) != before).any(axis=(1, 2))
     assert changed.tolist() == [False, False, True, False]
-
-
-@pytest.mark.parametrize("seconds", [1, 59, 60, 61, 125])
-def test_long_sound_is_taken_in_chunks_as_at_once(monkeypatch, seconds):
-    """To the bit, whether the sound ends in the first chunk, at its end, in a later one or before the last one."""
-    sound = np.random.default_rng(0).uniform(-1, 1, int(min(seconds, 63) * 16000 - 500)).astype(np.float32)
-    in_chunks = log_mel(sound, seconds)
-    monkeypatch.setattr(vggish, "CHUNK", seconds)
-    assert np.array_equal(in_chunks, log_mel(sound, seconds))
-
-
-def test_memory_of_a_long_sound_does_not_grow_with_its_length():
-    """Beyond what comes out: 24 kB a second."""
-
-    def beyond_the_result(seconds):
-        sound = np.zeros(seconds * 16000, np.float32)
-        tracemalloc.start()
-        result = log_mel(sound, seconds)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak - result.nbytes
-
-    assert beyond_the_result(240) < 1.1 * beyond_the_result(60)
 
 
 def test_sound_that_ends_early_goes_on_as_silence():

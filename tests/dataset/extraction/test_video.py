@@ -1,18 +1,26 @@
 """A video is decoded second by second, and what happens in a second is found in it, whatever the file looks like."""
 
+import errno
+import io
+import os
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 
+from dataset.extraction import video
 from dataset.extraction.vggish import SAMPLE_RATE
-from dataset.extraction.video import VideoError, is_silent, pictures_at, read_clip, read_seconds, read_sound
-from tests.videos import FRAME_RATE, SIZE, grey, silence, stripes, tone, write_video
+from dataset.extraction.video import Video, VideoError, is_silent, pictures_at, read_sound
+from tests.videos import FRAME_RATE, SIZE, damage, decoded, grey, silence, stripes, tone, write_video
 
 FILES = {
     "clip.mp4": {"sound_codec": "aac", "sound_rate": 22050},
     "clip.mkv": {"sound_codec": "flac", "sound_rate": 44100, "layout": "stereo"},
     "clip.avi": {"picture_codec": "mpeg4", "sound_codec": "pcm_s16le", "sound_rate": 8000, "layout": "stereo"},
     "clip.webm": {"picture_codec": "libvpx-vp9", "sound_codec": "libopus", "sound_rate": 48000},
+    "mp3.mp4": {"sound_codec": "mp3", "sound_rate": 44100, "layout": "stereo"},
+    "surround.mp4": {"sound_codec": "aac", "sound_rate": 48000, "layout": "5.1"},
 }
 DARK, BRIGHT = grey(20), grey(230)
 
@@ -21,25 +29,26 @@ def flash(second):
     return lambda time: BRIGHT if int(time + 1e-9) == second else DARK
 
 
-def refusal(action, *arguments):
+def refusal(path, limit=None):
     with pytest.raises(VideoError) as error:
-        action(*arguments)
+        list(Video(path, 4, limit).seconds())
     return str(error.value)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_flash_and_tone_in_a_second_are_found_in_that_second(tmp_path, name):
     path = write_video(tmp_path / name, 4, flash(2), tone(1000, 2), **FILES[name])
-    clip = read_clip(path, 4, 16)
-    assert clip.pictures.shape == (4, 16, 224, 224, 3)
-    levels = clip.pictures.mean(axis=(2, 3, 4))  # (seconds, frames)
+    pictures, sound, remarks = decoded(path, 16, 4)
+    assert pictures.shape == (4, 16, 224, 224, 3)
+    levels = pictures.mean(axis=(2, 3, 4))  # (seconds, frames)
     assert (levels[2] > 200).all()
     assert (levels[[0, 1, 3]] < 40).all()
 
-    heard = np.flatnonzero(np.abs(clip.sound) > 0.2) / SAMPLE_RATE
+    heard = np.flatnonzero(np.abs(sound) > 0.2) / SAMPLE_RATE
     assert heard[0] == pytest.approx(2, abs=0.002)
     assert heard[-1] == pytest.approx(3, abs=0.002)
-    assert len(clip.sound) == 4 * SAMPLE_RATE
+    assert len(sound) == 4 * SAMPLE_RATE
+    assert remarks == []
 
 
 def test_sound_has_the_level_of_its_channels_mean(tmp_path):
@@ -80,9 +89,54 @@ def test_sound_that_starts_late_or_pauses_stays_where_it_is(tmp_path):
 def test_frames_are_those_shown_in_the_middle_of_each_sixteenth(tmp_path):
     """At 12 frames a second, each is told by its level; frame i is shown from i / 12 on."""
     path = write_video(tmp_path / "clip.mkv", 2, lambda time: grey(10 * round(time * FRAME_RATE)), silence)
-    seconds = np.concatenate(list(read_seconds(path, 16)))
+    seconds = np.concatenate(decoded(path, 16)[0])
     shown = np.floor((np.arange(32) + 0.5) / 16 * FRAME_RATE)
     np.testing.assert_allclose(seconds.mean(axis=(1, 2, 3)), 10 * shown, atol=4)
+
+
+def write_frames(path, frames, width=SIZE, rotation=0, cover=None):
+    """A video without sound: a picture from each time on, in ms, until the last time; after a cover picture, if any."""
+    with av.open(str(path), "w") as container:
+        if cover is not None:
+            picture = container.add_stream("mjpeg", rate=FRAME_RATE)
+            picture.width, picture.height, picture.pix_fmt = SIZE, SIZE, "yuvj420p"
+        stream = container.add_stream("libx264", rate=FRAME_RATE)
+        stream.width, stream.height, stream.pix_fmt = width, SIZE, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.set_display_rotation(rotation)
+        if cover is not None:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(cover, format="rgb24").reformat(format="yuvj420p")))
+            container.mux(picture.encode(None))
+        for time, values in frames.items():
+            frame = av.VideoFrame.from_ndarray(values, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_frames_stay_until_the_next_one_at_a_variable_frame_rate(tmp_path):
+    levels = {0: 50, 30: 90, 600: 130, 2100: 170, 2990: 210}
+    path = write_frames(tmp_path / "clip.mkv", {time: grey(level) for time, level in levels.items()})
+    times = np.arange(0.125, 2.99, 0.25)
+    expected = [[level for start, level in levels.items() if start <= 1000 * time][-1] for time in times]
+    shown = [picture.mean() for picture in pictures_at(path, times, SIZE)]
+    np.testing.assert_allclose(shown, expected, atol=4)
+
+
+def test_picture_is_turned_as_a_player_turns_it(tmp_path):
+    """The left third is white; turned by 90 degrees against the clock, it is at the bottom."""
+    picture = np.zeros((SIZE, 96, 3), np.uint8)
+    picture[:, :32] = 255
+    path = write_frames(tmp_path / "clip.mp4", {0: picture, 500: picture}, width=96, rotation=90)
+    (turned,) = pictures_at(path, [0.2], 60)
+    assert turned.shape == (60, 40, 3)
+    assert (turned.mean(axis=(1, 2)) > 128).tolist() == [False] * 40 + [True] * 20
+
+
+def test_cover_picture_before_the_video_is_ignored(tmp_path):
+    path = write_frames(tmp_path / "clip.mkv", dict.fromkeys(range(0, 1000, 100), DARK), cover=BRIGHT)
+    assert max(picture.mean() for picture in pictures_at(path, [0.0, 0.5], SIZE)) < 40
 
 
 def test_whole_frame_is_resized(tmp_path):
@@ -90,7 +144,7 @@ def test_whole_frame_is_resized(tmp_path):
     wide = np.zeros((64, 192, 3), np.uint8)
     wide[:, :64, 0] = wide[:, 128:, 2] = 255
     path = write_video(tmp_path / "clip.mp4", 1, lambda _: wide, silence)
-    picture = next(read_seconds(path, 1))[0].astype(int)
+    picture = decoded(path, 1)[0][0, 0].astype(int)
     red, blue = picture[..., 0] > 128, picture[..., 2] > 128
     assert red.mean() == pytest.approx(1 / 3, abs=0.03)
     assert blue.mean() == pytest.approx(1 / 3, abs=0.03)
@@ -99,12 +153,13 @@ def test_whole_frame_is_resized(tmp_path):
     assert pictures_at(path, [0.5], 50)[0].shape == (50, 150, 3)
 
 
-@pytest.mark.parametrize(("length", "seconds"), [(0.2, 1), (1.2, 1), (1.6, 2), (2.0, 2)])
+@pytest.mark.parametrize(("length", "seconds"), [(1.0, 1), (1.2, 1), (1.6, 2), (2.0, 2)])
 @pytest.mark.parametrize("frames_per_second", [1, 2, 16])
-def test_last_second_counts_if_half_of_its_frames_are_there(tmp_path, length, seconds, frames_per_second):
-    path = write_video(tmp_path / "clip.mkv", length, lambda _: stripes(8), silence)
-    read = list(read_seconds(path, frames_per_second))
-    assert [second.shape for second in read] == seconds * [(frames_per_second, 224, 224, 3)]
+def test_last_second_counts_if_half_of_it_exists(tmp_path, length, seconds, frames_per_second):
+    path = write_video(tmp_path / "clip.mkv", length, lambda _: stripes(8), silence, sound_codec="flac")
+    pictures, sound, _ = decoded(path, frames_per_second)
+    assert pictures.shape == (seconds, frames_per_second, 224, 224, 3)
+    assert len(sound) == seconds * SAMPLE_RATE
 
 
 def test_pictures_are_those_shown_at_the_times(tmp_path):
@@ -123,33 +178,171 @@ def test_silence_is_told_from_a_faint_sound(tmp_path):
         assert not is_silent(read_sound(faint))
 
 
+def test_frame_that_stays_is_one_picture(tmp_path):
+    """At 12 frames a second, 16 pictures of a second are 12 frames; at 1, they are one."""
+    path = write_video(tmp_path / "clip.mkv", 3, lambda _: stripes(8), silence)
+    assert [len(second.pictures) for second in Video(path, 16).seconds()] == [12, 12, 12]
+    slow = write_video(tmp_path / "slow.mkv", 3, lambda time: grey(50 + 50 * int(time)), silence, frame_rate=1)
+    seconds = list(Video(slow, 16).seconds())
+    assert [len(second.pictures) for second in seconds] == [1, 1, 1]
+    np.testing.assert_allclose(decoded(slow, 16)[0].mean(axis=(1, 2, 3, 4)), [50, 100, 150], atol=4)
+
+
 def test_video_that_cannot_be_used_says_why(tmp_path):
-    good = write_video(tmp_path / "good.mp4", 2, lambda t: stripes(4 + 2 * int(4 * t)), tone(440, 0, 1))
     mute = write_video(tmp_path / "mute.mp4", 2, lambda _: DARK, None)
     blind = write_video(tmp_path / "blind.mp4", 2, None, silence)
+    brief = write_video(tmp_path / "brief.mp4", 0.5, lambda _: DARK, silence)
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     cut = tmp_path / "cut.mp4"
-    cut.write_bytes(good.read_bytes()[:-3000])
-    assert "no sound" in refusal(read_clip, mute, 2, 1)
-    assert "no picture" in refusal(read_clip, blind, 2, 1)
-    assert "too short: its sound lasts 2.0 s, expected 3" in refusal(read_clip, good, 3, 1)
-    for path in (text, empty, cut, tmp_path / "missing.mp4"):
-        assert "cannot be decoded" in refusal(read_clip, path, 2, 1)
-
-
-def test_damage_in_the_middle_is_noticed(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (FRAME_RATE * 3, SIZE, SIZE, 3), dtype=np.uint8)
-    path = write_video(tmp_path / "clip.mp4", 3, lambda t: noise[round(t * FRAME_RATE)], tone(440, 0, 1, 2))
-    contents = bytearray(path.read_bytes())
-    middle = len(contents) // 2
-    contents[middle : middle + 20000] = bytes(20000)
-    path.write_bytes(contents)
-    assert "cannot be decoded" in refusal(read_clip, path, 3, 16)
+    cut.write_bytes(mute.read_bytes()[:800])
+    assert refusal(mute) == "has no sound (audio stream)"
+    assert refusal(blind) == "has no picture (video stream)"
+    assert refusal(brief) == "is shorter than a second: its picture lasts 0.5 s"
+    for path in (text, empty, cut):
+        assert refusal(path).startswith("cannot be decoded: ")
+    assert refusal(tmp_path / "missing.mp4") == "cannot be read: No such file or directory"
 
 
 def test_file_name_is_never_taken_for_an_address(tmp_path):
-    path = write_video(tmp_path / "http:--odd name %d.mp4", 1, lambda _: DARK, silence)
-    assert len(list(read_seconds(path, 1))) == 1
+    for name in ("http:--odd name %d.mp4", "-i.mp4"):
+        path = write_video(tmp_path / name, 1, lambda _: DARK, silence)
+        assert len(decoded(path, 1)[0]) == 1
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_picture_keeps_its_time_and_the_sound(tmp_path, name):
+    """Bars that move, so that the packets hold something."""
+
+    def bars(time):
+        return np.roll(stripes(16), int(time * FRAME_RATE), axis=1) if int(time + 1e-9) != 4 else BRIGHT
+
+    path = write_video(tmp_path / name, 6, bars, tone(1000, 4), **FILES[name])
+    whole = decoded(path, 12)
+    damage(path, "video", 2, 3)
+    pictures, sound, remarks = decoded(path, 12)
+    assert len(pictures) == 6
+    levels = pictures.mean(axis=(2, 3, 4))
+    assert np.abs(levels - whole[0].mean(axis=(2, 3, 4)))[[0, 1, 5]].max() < 4
+    assert levels[4].min() > 200
+    assert np.array_equal(sound, whole[1])
+    (remark,) = remarks
+    assert remark.startswith("has damage in its picture from 2 to ")
+    assert remark.endswith(" s: where it cannot be decoded, the last good one stays")
+    assert len(pictures_at(path, [0.5, 2.5, 4.5], 32)) == 3
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])  # PCM and Opus decode anything
+def test_damaged_sound_is_silent_and_keeps_its_time(tmp_path, name):
+    path = write_video(tmp_path / name, 6, flash(2), tone(1000, 1, 2, 4), sound_codec="aac", sound_rate=44100)
+    whole = decoded(path, 1)
+    damage(path, "audio", 2.2, 2.9)
+    pictures, sound, remarks = decoded(path, 1)
+    assert np.array_equal(pictures, whole[0])
+    assert len(sound) == len(whole[1])
+    heard, heard_whole = (np.flatnonzero(np.abs(each) > 0.2) / SAMPLE_RATE for each in (sound, whole[1]))
+    for start, end in ((0, 2.1), (3.1, 6)):
+        times, times_whole = (each[(start < each) & (each < end)] for each in (heard, heard_whole))
+        assert times[[0, -1]] == pytest.approx(times_whole[[0, -1]], abs=0.001)
+    quiet = np.abs(sound[int(2.3 * SAMPLE_RATE) : int(2.8 * SAMPLE_RATE)]) < 1e-3
+    assert quiet.mean() > 0.7  # a packet in ten decodes to something
+    assert remarks == ["has damage in its sound from 2 to 3 s: where it cannot be decoded, it is silent"]
+
+
+def test_single_lost_packet_does_not_shift_the_sound(tmp_path):
+    """It is shorter than the time stamps are precise."""
+    click = np.zeros(6 * 44100, np.float32)
+    click[4 * 44100 : 4 * 44100 + 441] = 0.9
+    path = write_video(tmp_path / "clip.mp4", 6, flash(2), lambda _: click, sound_rate=44100)
+    before = np.abs(read_sound(path)).argmax()
+    damage(path, "audio", 2.0, 2.02)
+    sound = read_sound(path)
+    assert np.abs(sound).argmax() == before
+
+
+def test_damage_at_the_end_keeps_the_length(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 4, lambda time: stripes(4 + 2 * int(4 * time)), tone(440, 0, 1))
+    for kind in ("video", "audio"):
+        damage(path, kind, 3, 9)
+    pictures, sound, remarks = decoded(path, 2)
+    assert len(pictures) == 4
+    assert len(sound) == 4 * SAMPLE_RATE
+    assert len(remarks) == 2
+
+
+@pytest.mark.parametrize(("kind", "word"), [("video", "picture"), ("audio", "sound")])
+def test_video_is_given_up_where_less_than_half_is_left(tmp_path, kind, word):
+    path = write_video(tmp_path / "clip.mp4", 6, lambda time: stripes(4 + 2 * int(4 * time)), tone(440, *range(6)))
+    damage(path, kind, 1, 6)
+    assert refusal(path).startswith(f"is damaged: of 6.0 s of its {word}, only ")
+    assert f"has damage in its {word} from 1 to 2 s" in decoded(path, 1, 2)[2][0]  # half is left of the first two
+    damage(path, kind, 0, 6)
+    assert refusal(path).startswith(("is damaged", f"has no {word}"))
+
+
+def test_truncated_file_is_used_if_half_is_left(tmp_path):
+    path = write_video(tmp_path / "clip.mkv", 6, lambda time: stripes(4 + int(9 * time) % 20), tone(440, *range(6)))
+    contents = path.read_bytes()
+    path.write_bytes(contents[: 2 * len(contents) // 3])
+    pictures, _, remarks = decoded(path, 2, 6)
+    assert 3 <= len(pictures) < 6
+    assert any(remark.startswith("has no picture after ") for remark in remarks)
+
+
+# Short videos
+
+
+def test_picture_or_sound_that_ends_early_is_said_from_which_second_on(tmp_path):
+    path = tmp_path / "clip.mkv"
+    for picture_seconds, sound_seconds, word in ((3, 5, "picture"), (5, 3, "sound")):
+        write_video(path, picture_seconds, flash(2), tone(440, 2), sound_codec="flac", sound_seconds=sound_seconds)
+        pictures, sound, remarks = decoded(path, 4)
+        assert (len(pictures), len(sound) // SAMPLE_RATE) == (picture_seconds, sound_seconds)
+        assert remarks == [f"has no {word} after 3.0 s: its last second is repeated from 3 s on"]
+        assert len(decoded(path, 4, 3)[2]) == 0
+        assert len(decoded(path, 4, 9)[2]) == 2
+
+
+# Files that are fine
+
+
+def test_system_says_why_a_file_cannot_be_read(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 2, lambda _: DARK, silence)
+    broken = tmp_path / "broken.mp4"
+    broken.symlink_to("/proc/self/mem")  # its first page cannot be read: errno 5
+    assert refusal(broken) == "cannot be read from this disk: Input/output error"
+    path.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        assert refusal(path) == "cannot be read: its permissions do not allow it"
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EIO, "cannot be read from this disk: Input/output error"),
+        (errno.EBUSY, "is in use by another program: Device or resource busy"),
+    ],
+)
+def test_disk_that_fails_in_the_middle_is_not_called_damage(tmp_path, monkeypatch, number, reason):
+    noise = np.random.default_rng(0).integers(0, 256, (FRAME_RATE * 3, SIZE, SIZE, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "clip.mp4", 3, lambda t: noise[round(t * FRAME_RATE)], tone(440, 0, 1, 2))
+
+    class FailingFile(io.FileIO):
+        def read(self, size=-1):
+            if self.tell() > path.stat().st_size // 2 and self.tell() < path.stat().st_size - 20_000:
+                raise OSError(number, os.strerror(number))
+            return super().read(size)
+
+    monkeypatch.setattr(video, "open", lambda name, mode: FailingFile(name), raising=False)
+    assert refusal(path) == reason
