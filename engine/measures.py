@@ -169,8 +169,8 @@ def localization_warning(measures: Measures, name: str = "this network") -> str 
         )
     if not reasons:
         return None
-    because = " and ".join(reasons)
-    return f"{name} DOES NOT LOCALIZE EVENTS: {because}; its accuracy is not a measure of localization."
+    subject, because = name[0].upper() + name[1:], " and ".join(reasons)
+    return f"{subject} DOES NOT LOCALIZE EVENTS: {because}; its accuracy does not measure localization."
 
 
 _ROWS = (  # name, format and values of each row of the table
@@ -183,9 +183,9 @@ _ROWS = (  # name, format and values of each row of the table
     ("event F1 at IoU 0.5", "{:.3f}", ("f1_iou50",)),
     ("event F1 at IoU 0.7", "{:.3f}", ("f1_iou70",)),
     ("partial videos: accuracy", "{:.1f} %", ("partial_accuracy",)),
-    ("  event F1 at IoU 0.3", "{:.3f}", ("partial_f1_iou30",)),
-    ("  event F1 at IoU 0.5", "{:.3f}", ("partial_f1_iou50",)),
-    ("  event F1 at IoU 0.7", "{:.3f}", ("partial_f1_iou70",)),
+    ("partial videos: F1 at IoU 0.3", "{:.3f}", ("partial_f1_iou30",)),
+    ("partial videos: F1 at IoU 0.5", "{:.3f}", ("partial_f1_iou50",)),
+    ("partial videos: F1 at IoU 0.7", "{:.3f}", ("partial_f1_iou70",)),
 )
 
 

@@ -114,12 +114,7 @@ def table_of(text):
     lines = text.splitlines()
     head = next(number for number, line in enumerate(lines) if "this network" in line)
     end = lines[head].index("this network") + len("this network")
-    section, rows = "", {}
-    for line in lines[head + 1 : head + 13]:
-        name, cell = re.fullmatch(r"( *\S+(?: \S+)*)  +(\S.*)", line[:end]).groups()
-        section = section if name.startswith(" ") else name.split(":")[0]
-        rows[f"{section}, {name.strip()}" if name.startswith(" ") else name] = cell
-    return rows
+    return dict(re.split(r"  +", line[:end].strip(), maxsplit=1) for line in lines[head + 1 : head + 13])
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
@@ -160,7 +155,7 @@ def test_network_that_does_not_localize_is_named(run, trained, data_root, tmp_pa
     flags = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", tmp_path / "constant.pth.tar")
     result = run("supv_main.py", *flags)
     warning = result.stderr.splitlines()[-1]
-    assert warning.startswith("this network DOES NOT LOCALIZE EVENTS: ")
+    assert warning.startswith("This network DOES NOT LOCALIZE EVENTS: ")
     assert "localization AUC 0.50, chance 0.50" in warning
     assert ("finds 0.0 % of the background seconds" in warning) == (bias > 0)
     assert result.stdout == f"Evaluation results (acc): {accuracy_of(result):.4f}%.\n"
