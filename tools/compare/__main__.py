@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from configs import CONFIGS
+from tools.arguments import data_root_option, tool_parser
 from utils.command import run_command
 from utils.log import log_to_terminal
 from utils.packages import require_packages
@@ -25,12 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("compare", __doc__, data_root_option("data of all runs"))
     add = parser.add_argument
     add("--setting", choices=tuple(CONFIGS), help="whose entry script runs")
     compared = parser.add_mutually_exclusive_group()
@@ -47,7 +43,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         help="compare values of flags of the entry script, each combination of them; the first is the reference",
     )
     add("--seeds", type=int, default=5, metavar="N", help="runs of each, with seeds 1 to N (default: 5)")
-    add("--data_root", type=Path, default=Path("./data"), metavar="DIR", help="data of all runs (default: ./data)")
     add("--out", type=Path, metavar="DIR", help="folder of the runs and the tables")
     add("--jobs", type=int, metavar="N", help="runs at a time, which share the cores and GPUs (default: 1)")
     add("--table", type=Path, metavar="OUT", help="only write the tables of the runs in this folder so far")
