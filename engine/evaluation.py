@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.distributed import Ranks
 from engine.feeds import Feed
+from engine.measures import Measures, measure
 from model.magan import MAGAN
 from model.observation import Observation, observed
 from utils.arithmetic import allow_tf32, autocast, to_device
@@ -16,9 +17,8 @@ from utils.progress import Progress
 
 
 class Details(NamedTuple):
-    """Probabilities, gates and attention; n, t, K and r count videos, segments, scored classes and regions."""
+    """Class probabilities, gates and attention; n, t, K, r count videos, segments, scored classes and regions."""
 
-    event_probability: Tensor  # (n, t), float64, that a segment shows an event
     class_probability: Tensor  # (n, K), float64
     observation: Observation  # (n, t) and (n, t, r), float64
 
@@ -28,6 +28,7 @@ class Evaluation(NamedTuple):
 
     predicted: Tensor  # (n, t), classes; background is the class after the events
     truth: Tensor  # (n, t), classes
+    event_probability: Tensor  # (n, t), float64, that a segment shows an event
     num_events: int
     details: Details | None = None
 
@@ -40,6 +41,10 @@ class Evaluation(NamedTuple):
     def background(self) -> float:
         """Accuracy of always predicting background, in percent."""
         return 100 * (self.truth == self.num_events).double().mean().item()
+
+    def measures(self) -> Measures:
+        """All measures of localization."""
+        return measure(self.predicted.numpy(), self.truth.numpy(), self.num_events, self.event_probability.numpy())
 
 
 def result_line(accuracy: float) -> str:
@@ -59,7 +64,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict every segment of a split with labels per segment, each on one of the ranks.
 
-    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps probabilities, gates and attention.
+    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps all of ``Details``.
     """
     model.eval()
     allow_tf32(False)
@@ -70,9 +75,12 @@ def evaluate(
             visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
             with autocast(device, precision):
                 outputs = model(visual, audio)
-            results = {"predicted": model.decide(outputs), "truth": batch.labels.argmax(dim=-1)}
+            results = {
+                "predicted": model.decide(outputs),
+                "truth": batch.labels.argmax(dim=-1),
+                "event_probability": torch.sigmoid(outputs.is_event.double()),
+            }
             if detailed:
-                results["event_probability"] = torch.sigmoid(outputs.is_event.double())
                 results["class_probability"] = model.class_probability(outputs)
                 results |= {name: values.double() for name, values in observation()._asdict().items()}
             batches.append({name: values[:share] for name, values in results.items()})
@@ -82,8 +90,8 @@ def evaluate(
     details = None
     if detailed:
         observation = Observation(*(whole[name] for name in Observation._fields))
-        details = Details(whole["event_probability"], whole["class_probability"], observation)
-    return Evaluation(whole["predicted"], whole["truth"], model.config.num_events, details)
+        details = Details(whole["class_probability"], observation)
+    return Evaluation(whole["predicted"], whole["truth"], whole["event_probability"], model.config.num_events, details)
 
 
 def _merge_shares(shares: Sequence[Sequence[Tensor]]) -> Tensor:

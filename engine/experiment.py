@@ -18,6 +18,7 @@ from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
 from engine.feeds import Feed, choose_feed, gigabytes, make_feed
+from engine.measures import from_columns, measures_text
 from engine.predictions import require_writable_name, write_predictions
 from engine.resume import check_fingerprint, checkpoint_to_load, folder_to_resume, resolve_config
 from engine.run_folder import RunFolder
@@ -111,7 +112,8 @@ class Experiment:
         if predictions:
             require_writable_name(predictions)
         result = self.score(detailed=predictions is not None)
-        log.info("always answering background: %.4f%%", result.background)
+        columns = {"this network": result.measures()}
+        log.info("%s split, %s", self.options.split, measures_text(columns, result.truth.numpy(), result.num_events))
         if self.ranks.is_main:
             print(result_line(result.accuracy))
             if predictions:
@@ -271,6 +273,15 @@ class Experiment:
             on_val.val_accuracy,
             "; kept as best.pth.tar" if kept == "val" else "",
         )
+        rows = {int(row["epoch"]): row for row in trainer.run.rows} if trainer.run else {}
+        columns = {
+            f"epoch {epoch}": measures
+            for epoch in dict.fromkeys((on_val.epoch, on_test.epoch))
+            if (measures := from_columns("test", rows.get(epoch, {})))
+        }
+        if columns:
+            truth = trainer.feeds.test.dataset.labels.argmax(dim=-1).numpy()
+            log.info("test split, %s", measures_text(columns, truth, self.config.model.num_events))
 
 
 def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Experiment:

@@ -58,7 +58,7 @@ def write_predictions(
     ids = [each if PLAIN_ID.fullmatch(each) else spreadsheet_safe(each) for each in video_ids(folder.root, rows)]
     details = evaluation.details
     best = details.class_probability.max(dim=-1).values
-    columns = (evaluation.predicted, evaluation.truth, details.event_probability, best)
+    columns = (evaluation.predicted, evaluation.truth, evaluation.event_probability, best)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

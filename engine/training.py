@@ -18,6 +18,7 @@ from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.distributed import Ranks
 from engine.evaluation import evaluate, result_line
 from engine.feeds import Feed
+from engine.measures import Measures, as_columns
 from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
 from engine.state import BestEpoch, TrainingState, same_structure
@@ -181,8 +182,10 @@ class Trainer:
         means = self.sums.means()
         log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
         accuracies: dict[str, float | None] = {"val_accuracy": None, "test_accuracy": None}
+        measures: dict[str, Measures | None] = {"val": None, "test": None}
         if state.epoch % training.eval_freq == 0 or state.epoch == training.n_epoch:
-            accuracies = {f"{split}_accuracy": self.evaluate(split) for split in ("val", "test")}
+            measures = {split: self.evaluate(split) for split in ("val", "test")}
+            accuracies = {f"{split}_accuracy": values.accuracy for split, values in measures.items()}
             for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
                 if accuracies[score] > getattr(best, score):
                     vars(best).update(accuracies, epoch=state.epoch)
@@ -197,6 +200,8 @@ class Trainer:
                     "lr": self.schedule.get_last_lr()[0],
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
+                    **as_columns("val", measures["val"]),
+                    **as_columns("test", measures["test"]),
                 }
             )
         if self.best.epoch == state.epoch:
@@ -205,14 +210,17 @@ class Trainer:
         self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
         self.save_or_stop()
 
-    def evaluate(self, split: str) -> float:
-        """Accuracy on a split, in percent."""
+    def evaluate(self, split: str) -> Measures:
+        """Measure the network on a split."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
         feed, precision = getattr(self.feeds, split), self.config.training.precision
-        result = evaluate(self.model, feed, self.device, precision, progress, self.ranks)
-        log.info("%s: %s", split, result_line(result.accuracy))
+        measures = evaluate(self.model, feed, self.device, precision, progress, self.ranks).measures()
+        log.info(
+            "%s: %s Localization AUC %.3f, %.1f %% of background seconds right",
+            *(split, result_line(measures.accuracy), measures.auc, measures.background_recall),
+        )
         self.save_or_stop()
-        return result.accuracy
+        return measures
 
     @property
     def best(self) -> BestEpoch:

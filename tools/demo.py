@@ -1,16 +1,17 @@
 """Demonstrate the project on synthetic data: make data, train and evaluate both settings, write a report of each."""
 
 import argparse
-import re
+import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
-from configs import ROOT, MAGANConfig
+from configs import ROOT, SETTING_NAMES, MAGANConfig
 from dataset import AVEFolder
-from engine.run_folder import BEST
+from engine.measures import Measures, from_columns, measures_text
+from engine.run_folder import BEST, METRICS
 from utils.command import run_command
 from utils.errors import InputError
 from utils.packages import require_packages
@@ -42,6 +43,12 @@ def run(*command: object, capture: bool = False) -> str | None:
     return result.stdout
 
 
+def measures_at_best_val_epoch(path: Path) -> Measures:
+    """The measures on the test split from the ``metrics.csv`` of a run."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return from_columns("test", max(csv.DictReader(file), key=lambda row: float(row["val_accuracy"])))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="synthetic data (default: data/demo)")
@@ -51,21 +58,18 @@ def main() -> None:
 
     if not (ROOT / args.data / "truth.h5").exists():
         run("-m", "tools.make_data", "--out", args.data, *DATA_FLAGS)
-    accuracies, reports = {}, {}
+    measures, reports = {}, {}
     for setting, (script, flags) in SETTINGS.items():
         folder = args.runs / setting
         common = ("--gpu", 0, "--data_root", args.data)
         run(script, *common, *flags, "--select", "val", "--snapshot_pref", folder, "--overwrite")
-        output = run(script, *common, "--evaluate", "--resume", folder / BEST, capture=True)
-        accuracies[setting] = float(re.search(r"\(acc\): ([\d.]+)%", output)[1])
+        run(script, *common, "--evaluate", "--resume", folder / BEST)
+        measures[SETTING_NAMES[setting]] = measures_at_best_val_epoch(ROOT / folder / METRICS)
         reports[setting] = run("-m", "tools.report", folder, *common, capture=True).strip()
 
     test = AVEFolder(ROOT / args.data, MAGANConfig(), torch.float32).split("test")
-    background = 100 * test.labels[..., -1].mean().item()
-    print(f"\nAccuracy on the test split, {len(test)} synthetic videos, of the epoch that is best on val:")
-    print(f"  fully supervised       {accuracies['supervised']:6.2f}%")
-    print(f"  weakly supervised      {accuracies['weakly']:6.2f}%")
-    print(f"  always background      {background:6.2f}%")
+    print("\nTest split of the synthetic data, at the epoch that is best on val:")
+    print(measures_text(measures, test.labels.argmax(dim=-1).numpy(), test.labels.shape[-1] - 1))
     print(f"Data: {args.data}")
     print(f"Runs: {args.runs}/supervised and {args.runs}/weakly")
     print("Reports, to open in a browser:")

@@ -59,6 +59,11 @@ def test_old_run_resumes_to_the_metrics_of_the_run_that_was_never_stopped(run, o
     for now, before in zip(found, expected, strict=True):
         for name in before.keys() - UNTIMED:
             assert float(now[name]) == pytest.approx(float(before[name]), rel=1e-4), name
+    # The measures, which release 1.0 did not record, are empty in its epochs and the last columns.
+    new = [name for name in found[0] if name not in expected[0]]
+    assert list(found[0]) == [*expected[0], *new]
+    assert all(row[name] == "" for row in found[:2] for name in new)
+    assert all(0 <= float(row["test_auc"]) <= 1 for row in found[2:])
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

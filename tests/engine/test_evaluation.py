@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from engine.checkpoint import save_checkpoint
 from tests.conftest import ROOT, SCRIPTS
 from tests.reference import seeded
 
@@ -106,6 +107,58 @@ def test_evaluation_repeats_the_accuracy_that_training_logged(run, trained, data
         assert accuracy_of(result) == pytest.approx(float(best[f"{split}_accuracy"]), abs=5e-5)
         line = f"{split}: {result.stdout.splitlines()[-1]}"
         assert line in (folder / "train.log").read_text()
+
+
+def table_of(text):
+    """The column of the network in the table of measures: the texts of its cells by the name of the row."""
+    lines = text.splitlines()
+    head = next(number for number, line in enumerate(lines) if "this network" in line)
+    end = lines[head].index("this network") + len("this network")
+    return dict(re.split(r"  +", line[:end].strip(), maxsplit=1) for line in lines[head + 1 : head + 13])
+
+
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_table_of_measures_agrees_with_the_predictions(run, trained, data_root, tmp_path, setting):
+    flags = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", trained(setting) / "best.pth.tar")
+    result = run(SCRIPTS[setting], *flags, "--split", "train", "--predictions", tmp_path / "predictions.csv")
+    table = table_of(result.stderr)
+    assert table["segment accuracy"] == f"{accuracy_of(result):.1f} %"
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        segments = list(csv.DictReader(file))
+    events = [row for row in segments if row["truth"] != "background"]
+    background = [row for row in segments if row["truth"] == "background"]
+    partial = {row["row"] for row in events} & {row["row"] for row in background}
+    assert f"train split, 48 videos, {len(partial)} of them partial" in result.stderr
+    for name, counted in (
+        ("event seconds right", events),
+        ("background seconds right", background),
+        ("partial videos: accuracy", [row for row in segments if row["row"] in partial]),
+    ):
+        right = sum(row["truth"] == row["predicted"] for row in counted)
+        assert table[name] == f"{100 * right / len(counted):.1f} %", name
+    areas = []
+    for video in partial:
+        inside, outside = (
+            [float(row["event_probability"]) for row in rows if row["row"] == video] for rows in (events, background)
+        )
+        areas.append(sum((a > b) + (a == b) / 2 for a in inside for b in outside) / len(inside) / len(outside))
+    assert float(table["localization AUC"]) == pytest.approx(sum(areas) / len(areas), abs=2e-3)
+
+
+@pytest.mark.parametrize("bias", [5, -5])
+def test_network_that_does_not_localize_is_named(run, trained, data_root, tmp_path, bias):
+    """One that has the same event probability in every second, above or below the threshold."""
+    contents = torch.load(trained("supervised") / "best.pth.tar", weights_only=True)
+    contents["weights"]["localization.is_event.weight"].zero_()
+    contents["weights"]["localization.is_event.bias"].fill_(bias)
+    save_checkpoint(tmp_path / "constant.pth.tar", contents)
+    flags = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", tmp_path / "constant.pth.tar")
+    result = run("supv_main.py", *flags)
+    warning = result.stderr.splitlines()[-1]
+    assert warning.startswith("This network DOES NOT LOCALIZE EVENTS: ")
+    assert "localization AUC 0.50, chance 0.50" in warning
+    assert ("finds 0.0 % of the background seconds" in warning) == (bias > 0)
+    assert result.stdout == f"Evaluation results (acc): {accuracy_of(result):.4f}%.\n"
 
 
 def test_flags_override_what_the_checkpoint_says(run, trained, data_root):

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from dataset.doctor.features import SAMPLED
+from engine.measures import Measures
 from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
 from tests.reference import seeded
 
@@ -66,7 +67,8 @@ def test_run_folder_holds_what_the_readme_says(trained, setting):
     assert names - events == {"best.pth.tar", "last.pth.tar", "train.log", "metrics.csv", "config.json", ".lock"}
 
     rows = metrics(folder)
-    assert list(rows[0]) == ["epoch", *TERMS[setting], "train_accuracy", "val_accuracy", "test_accuracy", "lr"]
+    own = ["epoch", *TERMS[setting], "train_accuracy", "val_accuracy", "test_accuracy", "lr"]
+    assert list(rows[0]) == [*own, *(f"{split}_{name}" for split in ("val", "test") for name in Measures._fields[1:])]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
 
     config = json.loads((folder / "config.json").read_text())
@@ -100,6 +102,17 @@ def test_best_is_the_epoch_that_select_asks_for(run, arguments, tmp_path):
     assert f"test at the best val epoch:  {float(best['test_accuracy']):.4f}% (epoch {best['epoch']}" in log
     on_test = max(rows, key=lambda row: float(row["test_accuracy"]))
     assert f"best on test:                {float(on_test['test_accuracy']):.4f}% (epoch {on_test['epoch']})" in log
+
+    # The table of measures has both epochs.
+    epochs = dict.fromkeys((best["epoch"], on_test["epoch"]))
+    summary = log[log.index("best on test: ") :].splitlines()
+    assert next(line.split() for line in summary if "event everywhere" in line)[: 2 * len(epochs)] == [
+        word for epoch in epochs for word in ("epoch", epoch)
+    ]
+    cells = next(line.split() for line in summary if line.startswith("localization AUC"))
+    assert [float(cell) for cell in cells[2:][: len(epochs)]] == [
+        pytest.approx(float(rows[int(epoch) - 1]["test_auc"]), abs=5e-4) for epoch in epochs
+    ]
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 
 import h5py
@@ -97,7 +98,18 @@ def test_predictions_agree_with_the_evaluation_that_writes_the_same_file(
     rows = predictions(tmp_path / "own.csv")
     assert list(rows[0]) == ["row", "id", "second", "truth", "predicted", "event_probability", "class_probability"]
     assert accuracy(rows) == pytest.approx(said, abs=5e-5)
-    assert f"{said:.2f} %" in (reported(setting) / "report.html").read_text(encoding="utf-8")
+    html = (reported(setting) / "report.html").read_text(encoding="utf-8")
+    assert f"{said:.2f} %" in html
+
+    # The page has the table of measures, and the sentence that names a network that does not localize.
+    table = result.stderr.splitlines()
+    head = next(number for number, line in enumerate(table) if line.endswith("all background"))
+    for line in table[head + 1 : head + 13]:
+        cells = re.split("  +", line.strip())
+        assert len(cells) == 4
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in html.replace("<td>  ", "<td>")
+    warnings = [line for line in table if "DOES NOT LOCALIZE EVENTS" in line]
+    assert [unescape(notice) for notice in re.findall(r'<p class="notice">(.*?)</p>', html)] == warnings
 
     annotations = read_annotations(data_root / "Annotations.txt")
     threshold = {"supervised": 0.7, "weakly": 0.5}[setting]

@@ -13,6 +13,7 @@ from configs import SETTING_NAMES
 from dataset.annotations import BACKGROUND, video_ids
 from engine.evaluation import Evaluation
 from engine.experiment import Experiment
+from engine.measures import localization_warning, measures_table, partial_videos, yardsticks
 from tools.drawing.plots import shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures
@@ -46,7 +47,7 @@ def write_page(
         InputError: a file cannot be written.
     """
     setting = experiment.model.setting
-    stats = statistics(evaluation)
+    stats, measures = statistics(evaluation), evaluation.measures()
     names = [*experiment.class_names(), BACKGROUND]
     figures.draw_class_accuracy(out / "events.png", stats, names, evaluation.accuracy)
     figures.draw_length_accuracy(out / "lengths.png", stats)
@@ -78,6 +79,9 @@ def write_page(
         setting=setting,
         setting_name=SETTING_NAMES[setting],
         evaluation=evaluation,
+        measures=measures_table({"this network": measures, **yardsticks(stats.truth, stats.num_events)}),
+        partial=int(partial_videos(stats.truth, stats.num_events).sum()),
+        not_localizing=localization_warning(measures),
         named=_named_accuracy(evaluation, stats),
         training=_draw_training(out, experiment, metrics) if metrics else None,
         stats=stats,
@@ -142,7 +146,7 @@ def _draw_videos(
                 + " · ".join(filter(None, (f"row {rows[i]}", shortened(ids[i], 40)))),
                 stats.truth[i],
                 stats.predicted[i],
-                evaluation.details.event_probability[i].numpy(),
+                evaluation.event_probability[i].numpy(),
             )
             for i in chosen
         ]

@@ -73,7 +73,7 @@ def main() -> None:
         i = rows.index(row)
         title = " · ".join(filter(None, (names[events[i]], f"row {row}", *video_ids(experiment.folder.root, [row]))))
         timeline = Timeline(
-            title, evaluation.truth[i].numpy(), evaluation.predicted[i].numpy(), details.event_probability[i].numpy()
+            title, evaluation.truth[i].numpy(), evaluation.predicted[i].numpy(), evaluation.event_probability[i].numpy()
         )
         m1, m2, *gates = (values[i].numpy() for values in details.observation)
         path = out / f"attention_{row:05d}.png"

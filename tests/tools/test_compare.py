@@ -1,0 +1,373 @@
+"""Comparisons through ``python -m tools.compare``: real runs, killed and resumed, and the tables of their figures."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from scipy import stats
+
+from engine.measures import Measures
+from tests.conftest import ENVIRONMENT, ROOT
+from tools.compare.plan import Condition, Plan, Run, read_plan, value_flags
+from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary
+from tools.compare.tables import write_tables
+from utils.errors import InputError
+
+COMPARED = ("--compare", "lr=1e-3,3e-3", "--seeds", 2)
+
+
+@pytest.fixture(scope="module")
+def comparison(data_root, small_config):
+    """The command line of a small comparison."""
+
+    def build(out, *more, compared=COMPARED):
+        own = ("--setting", "supervised", "--data_root", data_root, "--out", out)
+        passed = ("--config", small_config("supervised"), "--gpu", "cpu", "--n_epoch", 2, "--print_freq", 1)
+        return [str(argument) for argument in (*own, *compared, *more, "--", *passed, "--save_seconds", 0)]
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def whole(run, comparison, tmp_path_factory):
+    """The folder of a comparison that was never stopped. Read it, do not change it."""
+    out = tmp_path_factory.mktemp("compare") / "whole"
+    result = run("tools.compare", *comparison(out))
+    assert "4 runs, 0 of them finished" in result.stderr
+    assert re.findall(r"comparing \[(\d)/4\] (\S+), seed (\d): finished ETA", result.stderr) == [
+        ("1", "lr=1e-3", "1"),
+        ("2", "lr=3e-3", "1"),
+        ("3", "lr=1e-3", "2"),
+        ("4", "lr=3e-3", "2"),
+    ]
+    assert result.stdout.split() == [str(out / f"table.{kind}") for kind in ("csv", "md", "html")]
+    return out
+
+
+def table_of(out):
+    """The rows of ``table.csv``, times aside."""
+    with open(out / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "seconds_per_epoch"} for row in rows]
+
+
+def page_of(out):
+    """The text of ``table.md``, times aside."""
+    return re.sub(r"\| [\d.]+ ± [\d.]+ \|\n", "| |\n", (out / "table.md").read_text().split("## Size and time")[0])
+
+
+def stop_in_training(command, number):
+    """Start a comparison, and send it a signal while a run trains; gives its status, what it said, and its children."""
+    out = Path(command[command.index("--out") + 1])
+    for log in out.glob("*/seed-*.log"):
+        log.unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.compare", *command], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        while True:
+            time.sleep(0.05)
+            assert process.poll() is None, process.stderr.read()
+            children = psutil.Process(process.pid).children()
+            if any(re.search(r"^epoch \d/2 \[", log.read_text(), re.MULTILINE) for log in out.glob("*/seed-*.log")):
+                break
+        process.send_signal(number)
+        said = process.stderr.read()
+    return process.returncode, said, children
+
+
+@pytest.mark.slow
+def test_comparison_that_is_stopped_and_killed_ends_with_the_tables_of_an_unbroken_one(
+    run, comparison, whole, tmp_path
+):
+    """Its runs save their state and end with it, even if it is killed with SIGKILL."""
+    command = comparison(tmp_path, "--jobs", 2)
+    status, said, children = stop_in_training(command, signal.SIGINT)
+    assert status == 130
+    assert "stopping 2 runs, which save their state" in said
+    assert "Traceback" not in said
+    assert children
+    assert not any(child.is_running() for child in children)
+    assert any("SIGTERM: stopped and saved" in log.read_text() for log in tmp_path.glob("*/seed-1.log"))
+
+    status, _, children = stop_in_training(command, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    gone, alive = psutil.wait_procs(children, timeout=60)
+    assert (len(gone), alive) == (2, [])
+
+    run("tools.compare", *command)
+    assert table_of(tmp_path) == table_of(whole)
+    assert page_of(tmp_path).replace(str(tmp_path), "") == page_of(whole).replace(str(whole), "")
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/seed-*/*")}
+    result = run("tools.compare", *command)
+    assert "4 runs, 4 of them finished" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/seed-*/*")} == before
+    assert table_of(tmp_path) == table_of(whole)
+
+
+@pytest.mark.slow
+def test_table_has_the_figures_of_the_best_val_epoch(whole):
+    rows = table_of(whole)
+    runs = [(condition, seed) for condition in ("lr=1e-3", "lr=3e-3") for seed in ("1", "2")]
+    assert [(row["condition"], row["seed"]) for row in rows] == runs
+    for row in rows:
+        folder = whole / row["condition"] / f"seed-{row['seed']}"
+        with open(folder / "metrics.csv", newline="") as file:
+            epochs = list(csv.DictReader(file))
+        best = max(epochs, key=lambda epoch: float(epoch["val_accuracy"]))
+        assert row["best_val_epoch"] == best["epoch"]
+        for name in Measures._fields:
+            assert row[f"test_{name}"] == best[f"test_{name}"]
+        assert float(row["best_test_accuracy"]) == max(float(epoch["test_accuracy"]) for epoch in epochs)
+        config = json.loads((folder / "config.json").read_text())
+        assert config["training"]["lr"] == float(row["condition"].partition("=")[2])
+        assert config["training"]["seed"] == int(row["seed"])
+        assert f"{int(row['parameters']):,} parameters" in (folder / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_page_is_self_contained_and_names_every_network(whole):
+    page = (whole / "table.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:src|href)="([^"]{1,15})', page)) == {"data:image/png;", "data:,"}
+    for name in ("lr=1e-3", "lr=3e-3", "event everywhere", "all background"):
+        assert f'<th scope="row">{name}</th>' in page
+        assert f"\n| {name} | " in (whole / "table.md").read_text(encoding="utf-8")
+    assert "Missing" not in page
+
+
+@pytest.mark.slow
+def test_failed_run_is_named_and_the_others_go_on(comparison, tmp_path, run):
+    """The cores are divided among the runs; the tables say which run is missing."""
+    command = comparison(tmp_path, "--jobs", 2, "--seeds", 1, compared=("--compare", "features=device,ram"))
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "4"}  # or as many as there are cores
+    program = ("-c", "import torch; print(torch.get_num_threads())")
+    cores = int(subprocess.run([sys.executable, *program], env=environment, capture_output=True, check=True).stdout)
+    result = subprocess.run(
+        [sys.executable, "-m", "tools.compare", *command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    message = result.stderr.splitlines()[-1]
+    last_line = (tmp_path / "features=device/seed-1.log").read_text().splitlines()[-1]
+    assert last_line.startswith("error: ")
+    assert message.startswith(f"features=device, seed 1 failed: {last_line} (")
+    assert "features=ram, seed 1: finished" in result.stderr
+    config = json.loads((tmp_path / "features=ram/seed-1/config.json").read_text())
+    assert config["threads"] == max(1, cores // 2)
+
+    for path in tmp_path.glob("table.*"):
+        path.unlink()
+    result = run("tools.compare", "--table", tmp_path)
+    missing = "features=device, seed 1 (0 of 2 epochs)"
+    assert f"missing in the tables: {missing}" in result.stderr
+    for name in ("table.md", "table.html"):
+        assert missing in (tmp_path / name).read_text(encoding="utf-8")
+    absent, present = table_of(tmp_path)
+    assert (absent["condition"], absent["epochs"], absent["test_auc"]) == ("features=device", "0", "")
+    assert (present["epochs"], present["of_epochs"]) == ("2", "2")
+
+
+# Bad input
+
+
+def test_arguments_that_the_comparison_sets_are_refused(run, comparison, tmp_path):
+    for more, message in (
+        (("--seed", 3), "--seed: is set by the comparison"),
+        (("--resume=auto",), "--resume=auto: is set by the comparison"),
+        (("--clip_gradient", "0"), "clip_gradient is 0.0, expected more than 0"),
+        (("--nothing",), "unrecognized arguments: --nothing"),
+    ):
+        result = run("tools.compare", *comparison(tmp_path / "out"), *more, status=2)
+        assert message in result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_folder_of_another_comparison_is_refused(run, comparison, tmp_path):
+    plan = Plan("weakly", "data", [], 1, {"lr=1e-3": Condition(["--lr=1e-3"], 2, 10)}, {})
+    plan.write(tmp_path)
+    result = run("tools.compare", *comparison(tmp_path), status=2)
+    assert "holds a comparison with setting weakly, not supervised: name another --out" in result.stderr
+    assert read_plan(tmp_path) == plan
+
+
+def test_folder_without_a_comparison_has_no_table(run, tmp_path):
+    assert "has no compare.json" in run("tools.compare", "--table", tmp_path, status=2).stderr
+    (tmp_path / "compare.json").write_text('{"setting": "weakly"}')
+    assert "compare.json: is damaged" in run("tools.compare", "--table", tmp_path, status=2).stderr
+
+
+def test_values_are_combined():
+    assert value_flags(["lr=1e-4,3e-4", "b=16,128"]) == {
+        "lr=1e-4,b=16": ["--lr=1e-4", "--b=16"],
+        "lr=1e-4,b=128": ["--lr=1e-4", "--b=128"],
+        "lr=3e-4,b=16": ["--lr=3e-4", "--b=16"],
+        "lr=3e-4,b=128": ["--lr=3e-4", "--b=128"],
+    }
+    assert list(value_flags(["config=configs/weak.json"])) == ["config=configs_weak.json"]
+    for text in ("lr", "lr=", "=3", "lr=1,,2"):
+        with pytest.raises(InputError, match="expected FLAG=VALUE,VALUE"):
+            value_flags([text])
+
+
+def test_plans_for_one_folder_are_merged(tmp_path):
+    one, two = (
+        Plan("weakly", "data", ["--b", "16"], seeds, {name: Condition([f"--{name}"], 2, 10)}, {})
+        for name, seeds in (("lr=1", 3), ("lr=2", 2))
+    )
+    both = two.merged(one, tmp_path)
+    assert both.reference == "lr=1"
+    assert [(run.seed, run.condition) for run in both.runs(tmp_path)] == [
+        (seed, name) for seed in (1, 2, 3) for name in ("lr=1", "lr=2")
+    ]
+    both.write(tmp_path)
+    assert read_plan(tmp_path) == both
+
+
+def test_all_variants_are_compared_with_the_full_network():
+    variants = pytest.importorskip("configs.variants", reason="variants are not merged yet")
+    from tools.compare.plan import variant_flags
+
+    flags = variant_flags(["all"], "weakly")
+    assert list(flags) == ["full", *variants.variants_of("weakly")]
+    assert flags["full"] == []
+    assert flags["mend-loss"] == ["--variant", "mend-loss"]
+    assert variant_flags(["no-a2v+no-v2a"], "supervised")["no-a2v+no-v2a"] == ["--variant", "no-a2v", "no-v2a"]
+
+
+# Statistics
+
+
+def results_of(condition, values, tmp_path):
+    """Complete results whose figures are all the same number, by seed."""
+    return [
+        Result(
+            Run(condition, seed, tmp_path, (), 1),
+            epochs=1,
+            measures=Measures(*[value] * len(Measures._fields)),
+            best_test_accuracy=value,
+            seconds_per_epoch=value,
+        )
+        for seed, value in values.items()
+    ]
+
+
+def test_intervals_are_those_of_students_t(tmp_path):
+    one = results_of("one", {1: 80.0, 2: 83.0, 3: 81.5, 4: 86.0}, tmp_path)
+    other = results_of("other", {2: 80.0, 3: 82.0, 4: 81.0, 5: 70.0}, tmp_path)
+    assert summary(one).keys() == set(FIGURES)
+    low, high = stats.ttest_1samp([80, 83, 81.5, 86], 0).confidence_interval()
+    for figure in summary(one).values():
+        assert (figure.mean - figure.half_width, figure.mean + figure.half_width) == pytest.approx((low, high))
+    low, high = stats.ttest_rel([83, 81.5, 86], [80, 82, 81]).confidence_interval()
+    for figure in differences(one, other).values():
+        assert (figure.mean - figure.half_width, figure.mean + figure.half_width) == pytest.approx((low, high))
+
+
+def test_one_seed_has_a_mean_without_an_interval(tmp_path):
+    (figure, *_) = summary(results_of("one", {1: 80.0}, tmp_path)).values()
+    assert figure.mean == 80
+    assert figure.half_width != figure.half_width
+    (figure, *_) = summary([]).values()
+    assert figure.mean != figure.mean
+
+
+# Runs that are not whole
+
+
+def test_run_that_is_missing_or_damaged_is_not_finished(trained, tmp_path):
+    finished = Run("full", 1, trained("supervised"), (), 3)
+    assert is_finished(finished)
+    assert not is_finished(finished._replace(epochs=4))
+    assert not is_finished(finished._replace(folder=tmp_path))
+    (tmp_path / "last.pth.tar").write_bytes((trained("supervised") / "last.pth.tar").read_bytes()[:20000])
+    assert not is_finished(finished._replace(folder=tmp_path))
+
+
+def test_run_of_release_1_0_has_its_accuracy_alone(tmp_path):
+    release = ROOT / "tests/release_1_0/supervised"
+    result = read_result(Run("full", 1, release, (), 4))
+    assert (result.epochs, result.complete, result.best_val_epoch) == (2, False, 1)
+    assert result.measures.accuracy == 40
+    assert result.measures.auc != result.measures.auc
+
+
+def test_damaged_metrics_are_named(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,val_accuracy\n1,high\n")
+    with pytest.raises(InputError, match=r"metrics\.csv: is not the metrics of a run"):
+        read_result(Run("full", 1, tmp_path, (), 4))
+
+
+def test_tables_are_drawn_before_any_run_has_ended(tmp_path):
+    write_tables(Plan("weakly", "data", [], 2, {"full": Condition([], 2, 10)}, {}), tmp_path)
+    assert "full, seed 1 (0 of 2 epochs); full, seed 2 (0 of 2 epochs)" in (tmp_path / "table.md").read_text()
+
+
+# Slurm: its commands are stand-ins that write down what they get; what they would start, runs.
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """The variables of a process that finds the commands of Slurm, and the folder of what they got."""
+    commands, calls = tmp_path / "commands", tmp_path / "calls"
+    commands.mkdir()
+    calls.mkdir()
+    for name, answer in (("sbatch", "Submitted batch job 12"), ("scontrol", ""), ("srun", "")):
+        script = commands / name
+        script.write_text(f'#!/bin/sh\necho "$@" >> {calls}/{name}\n[ -f "$1" ] && cp "$1" {calls}\necho "{answer}"\n')
+        script.chmod(0o755)
+    return {**ENVIRONMENT, "PATH": f"{commands}:{os.environ['PATH']}"}, calls
+
+
+@pytest.mark.slow
+def test_slurm_gets_one_job_array_whose_preempted_jobs_resume(comparison, slurm, whole, tmp_path):
+    variables, calls = slurm
+    out = tmp_path / "out"
+    flags = ("--cluster", "slurm", "--partition", "gpus", "--gpus", 2, "--cpus", 6, "--hours", 1.5, "--jobs", 3)
+    command = [sys.executable, "-m", "tools.compare", *comparison(out, *flags)]
+    result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "job array 12 submitted" in result.stderr
+    (submission,) = (path for path in calls.iterdir() if path.suffix == ".sh")
+    parameters = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", submission.read_text(), re.MULTILINE))
+    assert parameters["array"] == "0-3%3"
+    assert parameters["partition"] == "gpus"
+    assert parameters["gpus-per-node"] == "2"
+    assert parameters["cpus-per-task"] == "6"
+    assert parameters["time"] == "90"
+    assert parameters["signal"] == "USR2@90"
+
+    # The first job, as Slurm starts it: preempted once, requeued, and run to its end.
+    job = [sys.executable, "-m", "submitit.core._submit", str(out / "slurm")]
+    inside = {"SLURM_JOB_ID": "13", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0", "SLURM_PROCID": "0"}
+    variables = {**variables, **inside, "SUBMITIT_EXECUTOR": "slurm"}
+    log = out / "lr=1e-3/seed-1.log"
+    with subprocess.Popen(
+        job, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not (log.exists() and "epoch 1/2 [2/" in log.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR2)
+    assert (calls / "scontrol").read_text() == "requeue 12_0\n"
+    assert "SIGTERM: stopped and saved" in log.read_text()
+    result = subprocess.run(job, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "resuming at epoch 1" in log.read_text()
+    run = next(run for run in read_plan(out).runs(out) if (run.condition, run.seed) == ("lr=1e-3", 1))
+    assert is_finished(run)
+    unbroken = read_result(run._replace(folder=whole / "lr=1e-3/seed-1"))
+    assert read_result(run).measures == unbroken.measures
+
+
+def test_machine_without_slurm_is_named(run, comparison, tmp_path):
+    result = run("tools.compare", *comparison(tmp_path / "out", "--cluster", "slurm"), status=2)
+    assert "the jobs cannot be submitted" in result.stderr

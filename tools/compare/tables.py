@@ -1,0 +1,202 @@
+"""The tables of a comparison: ``table.csv``, ``table.md``, and ``table.html`` with a picture."""
+
+import base64
+import csv
+import io
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from configs import SETTING_NAMES
+from engine.measures import LEAST_AUC, LEAST_BACKGROUND_RECALL, Measures, localization_warning
+from tools.compare.picture import draw_comparison
+from tools.compare.plan import Plan
+from tools.compare.results import Estimate, Result, differences, read_result, summary
+from utils.atomic import atomic_write
+from utils.errors import os_error_as_input_error
+
+log = logging.getLogger(__name__)
+
+Summaries = Mapping[str, Mapping[str, Estimate]]  # by condition and figure
+
+CSV, MARKDOWN, HTML, PICTURE = "table.csv", "table.md", "table.html", "table.png"
+TEMPLATES = {MARKDOWN: "table.md.jinja", HTML: "table.html.jinja"}
+
+
+class Column(NamedTuple):
+    """A column of a table: a figure, its title, and the digits that are shown."""
+
+    figure: str
+    title: str
+    digits: int
+
+
+_WHOLE = (
+    Column("accuracy", "segment accuracy, %", 1),
+    Column("event_recall", "event seconds right, %", 1),
+    Column("background_recall", "background seconds right, %", 1),
+    Column("auc", "localization AUC", 3),
+    Column("f1_iou30", "event F1 at IoU 0.3", 3),
+    Column("f1_iou50", "event F1 at IoU 0.5", 3),
+    Column("f1_iou70", "event F1 at IoU 0.7", 3),
+    Column("best_test_accuracy", "best epoch on test, as published, %", 1),
+)
+_PARTIAL = (
+    Column("partial_accuracy", "segment accuracy, %", 1),
+    Column("partial_f1_iou30", "event F1 at IoU 0.3", 3),
+    Column("partial_f1_iou50", "event F1 at IoU 0.5", 3),
+    Column("partial_f1_iou70", "event F1 at IoU 0.7", 3),
+)
+_DIFFERENCES = (
+    *(column for column in _WHOLE if column.figure not in ("f1_iou30", "f1_iou70")),
+    Column("partial_accuracy", "partial videos: accuracy, %", 1),
+    Column("partial_f1_iou50", "partial videos: event F1 at IoU 0.5", 3),
+)
+_TIME = (Column("seconds_per_epoch", "seconds per epoch", 1),)
+
+
+class Table(NamedTuple):
+    """A table of a page: rows of text, the first of which holds the titles of the columns."""
+
+    title: str
+    caption: str
+    rows: Sequence[Sequence[str]]
+
+
+def write_tables(plan: Plan, out: Path) -> list[Path]:
+    """Write the tables of a comparison, of which runs may be missing, into its folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: a run's figures cannot be read, or a file cannot be written.
+    """
+    results = [read_result(run) for run in plan.runs(out)]
+    missing = [f"{r.run.name} ({r.epochs} of {r.run.epochs} epochs)" for r in results if not r.complete]
+    if missing:
+        log.info("missing in the tables: %s", "; ".join(missing))
+    complete = {name: [r for r in results if r.run.condition == name and r.complete] for name in plan.conditions}
+    summaries = {name: summary(of_condition) for name, of_condition in complete.items()}
+    draw_comparison(out / PICTURE, complete, summaries, plan.reference)
+    context = {
+        "least_auc": LEAST_AUC,
+        "least_background": LEAST_BACKGROUND_RECALL,
+        "setting": SETTING_NAMES[plan.setting],
+        "plan": plan,
+        "missing": missing,
+        "not_localizing": _not_localizing(summaries),
+        "tables": _tables(plan, complete, summaries),
+        "picture": "data:image/png;base64," + base64.b64encode((out / PICTURE).read_bytes()).decode(),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda template: template == TEMPLATES[HTML],
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    texts = {CSV: _as_csv(results, plan)}
+    texts |= {name: environment.get_template(template).render(context) for name, template in TEMPLATES.items()}
+    for name, text in texts.items():
+        with os_error_as_input_error(out / name), atomic_write(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    return [out / name for name in texts]
+
+
+def _not_localizing(summaries: Summaries) -> list[str]:
+    """The conditions that do not localize, judged by their means."""
+    means = {
+        name: Measures(*(figures[field].mean for field in Measures._fields)) for name, figures in summaries.items()
+    }
+    return [name for name, measures in means.items() if localization_warning(measures)]
+
+
+def _tables(plan: Plan, results: Mapping[str, Sequence[Result]], summaries: Summaries) -> list[Table]:
+    """The tables of the complete runs, which are given by condition."""
+    against = {name: differences(results[name], results[plan.reference]) for name in results if name != plan.reference}
+    seeds = {name: str(len(results[name])) for name in results}
+    sizes = {name: f"{condition.parameters:,}" for name, condition in plan.conditions.items()}
+    return [
+        Table(
+            "Test split",
+            "At the epoch with the best accuracy on val, except for the last column.",
+            [*_rows(summaries, _WHOLE, "seeds", seeds), *_yardstick_rows(plan, _WHOLE)],
+        ),
+        Table(
+            "Partial videos of the test split",
+            "Videos with both event and background seconds, which alone show whether an event is placed.",
+            [*_rows(summaries, _PARTIAL, "seeds", seeds), *_yardstick_rows(plan, _PARTIAL)],
+        ),
+        Table(f"Difference from {plan.reference}", "Paired by seed.", _rows(against, _DIFFERENCES, sign="+")),
+        Table(
+            "Size and time",
+            "Time of training without evaluation, the median over the epochs of a run.",
+            _rows(summaries, _TIME, "parameters", sizes),
+        ),
+    ]
+
+
+def _rows(
+    estimates: Summaries,
+    columns: Sequence[Column],
+    second: str | None = None,
+    texts: Mapping[str, str] | None = None,
+    sign: str = "",
+) -> list[list[str]]:
+    """Titles, then a row per condition; ``second`` is the title of a column of ``texts`` after the names."""
+    head = ["", *([second] if second else []), *(column.title for column in columns)]
+    rows = [
+        [
+            name,
+            *([texts[name]] if texts else []),
+            *(_text(figures[column.figure], column.digits, sign) for column in columns),
+        ]
+        for name, figures in estimates.items()
+    ]
+    return [head, *rows]
+
+
+def _yardstick_rows(plan: Plan, columns: Sequence[Column]) -> list[list[str]]:
+    return [
+        [name, "", *(f"{figures[c.figure]:.{c.digits}f}" if c.figure in figures else "" for c in columns)]
+        for name, figures in plan.yardsticks.items()
+    ]
+
+
+def _text(value: Estimate, digits: int, sign: str = "") -> str:
+    if math.isnan(value.mean):
+        return ""
+    interval = "" if math.isnan(value.half_width) else f" ± {value.half_width:.{digits}f}"
+    return f"{value.mean:{sign}.{digits}f}{interval}"
+
+
+def _as_csv(results: Sequence[Result], plan: Plan) -> str:
+    """A row per run; empty cells where nothing is recorded."""
+    text = io.StringIO(newline="")
+    rows = [
+        {
+            "condition": result.run.condition,
+            "seed": result.run.seed,
+            "epochs": result.epochs,
+            "of_epochs": result.run.epochs,
+            "best_val_epoch": result.best_val_epoch or None,
+            "val_accuracy": result.val_accuracy,
+            **{f"test_{name}": value for name, value in result.measures._asdict().items()},
+            "best_test_epoch": result.best_test_epoch or None,
+            "best_test_accuracy": result.best_test_accuracy,
+            "parameters": plan.conditions[result.run.condition].parameters,
+            "seconds_per_epoch": result.seconds_per_epoch,
+        }
+        for result in sorted(results, key=lambda result: list(plan.conditions).index(result.run.condition))
+    ]
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: "" if value != value else value for name, value in row.items()})
+    return text.getvalue()
