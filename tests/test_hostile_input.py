@@ -776,5 +776,5 @@ def test_code_in_a_checkpoint_does_not_run_whichever_command_reads_it(run, train
     flags = ("--gpu", "cpu", "--data_root", data_root, "--snapshot_pref", tmp_path)
     for more in (("--evaluate", "--resume", path), ("--resume", "auto")):
         said = run("supv_main.py", *flags, *more, status=2).stderr
-        assert f"{path}: is damaged, no checkpoint, or holds code; only tensors and plain values are read" in said
+        assert f"{path}: is damaged, not a checkpoint, or holds code; only tensors and plain values are read" in said
         assert {each.name for each in tmp_path.iterdir()} == {"last.pth.tar"}

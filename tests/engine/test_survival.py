@@ -504,5 +504,5 @@ def test_figures_that_were_changed_by_another_program_are_refused(trained, tmp_p
     text = damage((trained("supervised") / "metrics.csv").read_text())
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.csv: is damaged or was changed: .*move it away to resume without"):
-        RunFolder(tmp_path).go_on({}, first_epoch=4)
+        RunFolder(tmp_path).resume({}, first_epoch=4)
     assert (tmp_path / "metrics.csv").read_text() == text

@@ -266,7 +266,7 @@ def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_
         (["--gpu", "one"], "--gpu is 'one'"),
         (["--scope", "frame"], "--scope"),
         (["--learning_rate", "1"], "unrecognized arguments"),
-        (["--resume", "nowhere.pth.tar"], "nowhere.pth.tar: cannot be read"),
+        (["--resume", "nowhere.pth.tar"], "nowhere.pth.tar: does not exist"),
         (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )

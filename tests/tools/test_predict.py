@@ -192,7 +192,7 @@ def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, t
     checkpoint = trained("weakly") / "best.pth.tar"
     (tmp_path / "new.mp4").write_bytes(clip.read_bytes())
     for arguments, sentence in {
-        (clip, "--checkpoint", tmp_path / "none.pth.tar"): "none.pth.tar: cannot be read",
+        (clip, "--checkpoint", tmp_path / "none.pth.tar"): "none.pth.tar: does not exist",
         (tmp_path / "none.mp4", "--checkpoint", checkpoint): "none.mp4: not a file",
         (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "picture.jpg"): "ends in .png",
         (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "nowhere" / "a.png"): "nowhere is not a directory",
