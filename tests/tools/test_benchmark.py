@@ -103,7 +103,8 @@ def test_interrupted_benchmark_stops_at_once_and_leaves_nothing(tmp_path, number
             process.kill()  # if it did not stop
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
-    assert not any(measurement.is_running() for measurement in measurements)
+    _, alive = psutil.wait_procs(measurements, timeout=10)  # they are killed, and reaped a moment later
+    assert all(measurement.status() == psutil.STATUS_ZOMBIE for measurement in alive)
     assert list(tmp_path.iterdir()) == []
 
 
