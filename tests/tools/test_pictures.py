@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from engine.evaluation import Evaluation
-from model import Event, Prediction
 from tools.drawing.plots import NAME_LENGTH, picture, shortened
 from tools.drawing.timelines import Timeline
-from tools.predict.event_plot import _events, _in_words
 from tools.report import figures
 from tools.report.figures import draw_class_accuracy, draw_confusion, draw_timelines
 from tools.report.statistics import statistics
@@ -86,21 +84,6 @@ def test_probability_of_timelines_has_its_scale(drawn, tmp_path):
     classes = np.array([3, 0, 3, 3])
     draw_timelines(tmp_path / "lines.png", [Timeline(LONGEST, classes, classes, np.full(4, 0.5))], NAMES, 0.7)
     assert {"0", "1", LONGEST} <= set(words(drawn[0]))
-
-
-@pytest.mark.parametrize("seconds", [12, 300])
-def test_every_event_shows_its_probability(seconds):
-    """In its bar, beside it, or with the name of its class where neighbours leave no room."""
-    spans = [(0, 1), (2, 3), (3, 4), (10, 12)]
-    events = [Event("Horn", start, end, 0.71 + 0.03 * number) for number, (start, end) in enumerate(spans)]
-    events.append(Event(LONGEST, seconds - 1, seconds, 0.95))
-    zeros = np.zeros(seconds)
-    figure, axes = plt.subplots()
-    _events(axes, Prediction(events, zeros, zeros, zeros[:, None]), ["Horn", LONGEST])
-    said = " ".join(words(figure))
-    assert all(f"{event.probability:.2f}" in said for event in events)
-    plt.close(figure)
-    assert _in_words([0.9, 0.75, 0.8, 0.85]) == "others 0.75 to 0.90"
 
 
 def test_attention_over_frames_is_lines_and_the_map_stands_by_itself(drawn, tmp_path):

@@ -1,4 +1,4 @@
-"""A video with its predicted events burnt in."""
+"""A video with its predicted events burnt in, in the formats and colours that every browser plays."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -24,12 +25,16 @@ OPACITY = 0.85
 DPI = 100
 CLOCK = Fraction(1, 90000)  # s, the unit of the frames' time stamps
 SOUND_RATE = 48000  # Hz
+UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
+LARGEST_SD = 576  # rows: a larger video without a colour space is BT.709 to players, a smaller one BT.601
 
 Packets = Iterator[tuple[float, list[av.Packet]]]  # with their time in seconds
 
 
 def render_events(out: Path, video: Path, prediction: Prediction) -> None:
-    """Write an MP4 (H.264, AAC) of a video with a label of the predicted event, or background, in each second.
+    """Write an MP4 (H.264 in BT.709, AAC) of a video with a label of the predicted event in each second.
+
+    Its sound is that of the video. Frames are written as they are read, so that memory does not grow with the length.
 
     Args:
         out: MP4 to write.
@@ -45,7 +50,7 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
         open_video(video, "audio") as sounds,
         os_error_as_input_error(out),
         atomic_write(out) as temporary,
-        av.open(str(temporary), "w", format="mp4") as target,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as target,
     ):
         frames = decoded_frames(pictures)
         first = next(frames)
@@ -53,7 +58,10 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
         rate = pictures.streams.best("video").average_rate or 25
         picture_stream = target.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         picture_stream.width, picture_stream.height, picture_stream.pix_fmt = width, height, "yuv420p"
-        picture_stream.codec_context.time_base = CLOCK
+        codec = picture_stream.codec_context
+        codec.time_base = CLOCK
+        codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+        codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         sound_stream = target.add_stream("aac", rate=SOUND_RATE, layout="stereo")
 
         labels = Labels(prediction, height, width)
@@ -77,16 +85,17 @@ class Labels:
             for second in range(event.start, event.end)
         }
         self.names = {event.name for event in prediction.events}
-        self.drawn: dict[tuple[str, str], np.ndarray] = {}
+        self.label: tuple[str, str] | None = None  # the last one drawn
+        self.strip: np.ndarray | None = None
 
     def burn_in(self, picture: np.ndarray, second: float) -> None:
         """Draw the label of a time into a picture (height, width, 3), uint8."""
         label = self.events.get(min(int(max(0, second)), self.last), ("background", BACKGROUND))
-        if label not in self.drawn:
+        if label != self.label:
             with drawing_style(self.names):
-                self.drawn[label] = self._draw(*label)
+                self.label, self.strip = label, self._draw(*label)
         place = picture[-self.shape[0] :]
-        place[:] = np.round((1 - OPACITY) * place + OPACITY * self.drawn[label][-len(place) :])
+        place[:] = np.round((1 - OPACITY) * place + OPACITY * self.strip[-len(place) :])
 
     def _draw(self, text: str, color: str) -> np.ndarray:
         height, width = self.shape
@@ -101,8 +110,9 @@ class Labels:
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as shown, without the last row or column of an odd number of them: H.264 needs even sides."""
-    picture = upright(frame.to_ndarray(format="rgb24"), frame)
+    """A frame as shown, (height, width, 3), uint8, without a last odd row or column: H.264 needs even sides."""
+    assumed = "ITU709" if frame.colorspace == UNSPECIFIED and frame.height > LARGEST_SD else None
+    picture = upright(frame.to_ndarray(format="rgb24", src_colorspace=assumed), frame)
     height, width = picture.shape[:2]
     return picture[: height // 2 * 2, : width // 2 * 2]
 
@@ -115,6 +125,7 @@ def _encoded_pictures(
         picture = np.ascontiguousarray(_picture(frame))
         labels.burn_in(picture, start)
         labelled = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        labelled = labelled.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         stamp = max(stamp + 1, round(start / CLOCK))
         labelled.pts, labelled.time_base = stamp, CLOCK
         yield start, stream.encode(labelled)

@@ -71,7 +71,7 @@ def draw_attention(
                     if regions is not None and regions[second].any():
                         _outline(axes, regions[second])
                 axes.set(xticks=[], yticks=[], xlim=(0, w), ylim=(h, 0), aspect="auto", box_aspect=aspect)
-                axes.spines[:].set_visible(False)
+                axes.spines[:].set(visible=over_frame, color=INK, lw=0.6)  # a white frame is seen on white, too
             row[0].set_ylabel(name, fontsize=8.5, rotation=0, ha="right", va="center")
         bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=cells, fraction=0.03, pad=0.012, aspect=16)
         bar.set_label("attention (1: even)", fontsize=8)
