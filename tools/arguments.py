@@ -106,13 +106,11 @@ def check_extractor_options(args: argparse.Namespace) -> None:
     """Check the values of ``extractor_options``.
 
     Raises:
-        InputError: a value is out of range, or a flag lacks another one.
+        InputError: a value is out of range, or ``--weights`` is not a directory.
     """
     for name in ("frames_per_second", "batch_size", "segments"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
-    if args.preprocessing == "caffe" and not args.weights:
-        raise InputError("--preprocessing caffe needs weights of your own, which nobody publishes: give --weights DIR")
     if args.weights and not args.weights.is_dir():
         raise InputError(f"--weights: {args.weights}: not a directory")
 

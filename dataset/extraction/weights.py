@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from dataset.extraction.keras import read_keras_vgg19
 from utils.download import download
 from utils.errors import InputError
 
@@ -16,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class WeightFile(NamedTuple):
-    """A file of weights.
+    """A public file of weights.
 
-    ``sha256`` holds the first digits, which are all that is published of the hash.
+    ``digest`` is the published hash, such as "md5:253f..."; of some files, only the first digits are known.
     """
 
     name: str
-    url: str | None  # None: nobody publishes it
-    sha256: str
+    url: str
+    digest: str
 
     def check(self, path: Path) -> None:
         """Check that ``path`` has the published contents.
@@ -31,22 +32,28 @@ class WeightFile(NamedTuple):
         Raises:
             InputError: it has others.
         """
+        algorithm, _, digits = self.digest.partition(":")
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if not digest.startswith(self.sha256):
-            raise InputError(f"{path}: is damaged: its SHA-256 is {digest}, expected it to begin with {self.sha256}")
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+        if not found.startswith(digits):
+            raise InputError(f"{path}: is damaged: its {algorithm} is {found}, expected {digits}")
 
 
+KERAS = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 VGG19_WEIGHTS = {
     "torchvision": WeightFile(
-        "vgg19-dcbb9e9d.pth", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"
+        "vgg19-dcbb9e9d.pth", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256:dcbb9e9d"
     ),
-    "caffe": WeightFile("vgg19-caffe.pth", None, ""),
+    "caffe": WeightFile(
+        KERAS,
+        f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{KERAS}",
+        "md5:253f8cb515780f3b799900260a226db6",
+    ),
 }
 VGGISH_WEIGHTS = WeightFile(
     "vggish-10086976.pth",
     "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
-    "10086976",
+    "sha256:10086976",
 )
 
 
@@ -97,15 +104,18 @@ def _cached(file: WeightFile) -> Path:
     return path
 
 
-def _read(path: Path, file: WeightFile) -> object:
-    if not path.is_file():
-        remedy = f"download it from {file.url}" if file.url else "put your own weights there, under torchvision's names"
-        raise InputError(f"{path}: does not exist: {remedy}")
+def _read(path: Path, file: WeightFile) -> dict:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_keras_vgg19(path) if file.name == KERAS else torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: does not exist: download it from {file.url}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: is damaged, not a file of weights, or holds code; only tensors and plain values are read"
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can make torch.load raise anything
         raise InputError(f"{path}: is damaged or not a file of weights: {str(error)[:200]}") from error

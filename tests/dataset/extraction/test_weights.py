@@ -29,7 +29,9 @@ def test_published_file_is_downloaded_once_and_again_where_it_is_damaged(cache):
     contents = buffer.getvalue()
     with serving() as server:
         server.files["vggish"] = contents
-        file = VGGISH_WEIGHTS._replace(url=server.url("vggish"), sha256=hashlib.sha256(contents).hexdigest()[:8])
+        file = VGGISH_WEIGHTS._replace(
+            url=server.url("vggish"), digest=f"sha256:{hashlib.sha256(contents).hexdigest()[:8]}"
+        )
         for _ in range(2):
             load_public_weights(network, file, None)
             assert server.requests == [("vggish", 0)]
@@ -43,7 +45,7 @@ def test_published_file_is_downloaded_once_and_again_where_it_is_damaged(cache):
 def test_file_with_another_hash_is_never_loaded(cache):
     with serving() as server:
         server.files["vggish"] = b"something else"
-        with pytest.raises(InputError, match=r"begin with 10086976\. Get vggish-10086976\.pth in another"):
+        with pytest.raises(InputError, match=r"expected 10086976\. Get vggish-10086976\.pth in another"):
             load_public_weights(None, VGGISH_WEIGHTS._replace(url=server.url("vggish")), None)
     assert list(cache.iterdir()) == []
 
