@@ -1,4 +1,4 @@
-"""Demonstrate the project on synthetic data: make data, train and evaluate both settings, and write a report of each."""
+"""Show the project on synthetic data: make data, train and evaluate both settings, and write a report of each."""
 
 import argparse
 import re
