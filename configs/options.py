@@ -31,7 +31,7 @@ class Options:
     save_seconds: float
     overwrite: bool
     features: str
-    compile: bool
+    cuda_graph: bool
 
 
 def _path(text: str) -> Path:
@@ -111,9 +111,10 @@ def parse_options(
         "these that has room)",
     )
     add(
+        "--cuda_graph",
         "--compile",
         action="store_true",
-        help="fuse small steps on a GPU with torch.compile; starting takes longer",
+        help="replay the training step as a CUDA graph, which saves launching its kernels one by one",
     )
     add("--overwrite", action="store_true", help="replace the run that the folder holds")
 

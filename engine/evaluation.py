@@ -1,12 +1,13 @@
 """Evaluation of a network on a split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dataset import Batch
 from engine.distributed import Ranks
 from engine.feeds import Feed
 from engine.measures import Measures, measure
@@ -72,17 +73,7 @@ def evaluate(
     with observed(model) if detailed else nullcontext() as observation:
         for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
             share, _ = feed.batches.sizes(number)
-            visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
-            with autocast(device, precision):
-                outputs = model(visual, audio)
-            results = {
-                "predicted": model.decide(outputs),
-                "truth": batch.labels.argmax(dim=-1),
-                "event_probability": torch.sigmoid(outputs.is_event.double()),
-            }
-            if detailed:
-                results["class_probability"] = model.class_probability(outputs)
-                results |= {name: values.double() for name, values in observation()._asdict().items()}
+            results = evaluate_batch(model, batch, device, precision, observation)
             batches.append({name: values[:share] for name, values in results.items()})
 
     shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])
@@ -92,6 +83,31 @@ def evaluate(
         observation = Observation(*(whole[name] for name in Observation._fields))
         details = Details(whole["class_probability"], observation)
     return Evaluation(whole["predicted"], whole["truth"], whole["event_probability"], model.config.num_events, details)
+
+
+def evaluate_batch(
+    model: MAGAN,
+    batch: Batch,
+    device: torch.device,
+    precision: str,
+    observation: Callable[[], Observation] | None = None,
+) -> dict[str, Tensor]:
+    """``predicted``, ``truth`` and ``event_probability`` of a batch, (b, t) each, without waiting for the device.
+
+    With the ``observation`` of ``observed(model)``, also the values of ``Details``.
+    """
+    visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
+    with autocast(device, precision):
+        outputs = model(visual, audio)
+    results = {
+        "predicted": model.decide(outputs),
+        "truth": batch.labels.argmax(dim=-1),
+        "event_probability": torch.sigmoid(outputs.is_event.double()),
+    }
+    if observation:
+        results["class_probability"] = model.class_probability(outputs)
+        results |= {name: values.double() for name, values in observation()._asdict().items()}
+    return results
 
 
 def _merge_shares(shares: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -168,7 +168,7 @@ class Experiment:
         self._check_length(datasets[0])
         class_names = self.folder.class_names()
         if self.resumes:
-            fingerprint = run_fingerprint(datasets, self.ranks, options.compile)
+            fingerprint = run_fingerprint(datasets, self.ranks, options.cuda_graph)
             check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
         place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
@@ -190,7 +190,7 @@ class Experiment:
                     self.device,
                     options.save_seconds,
                     self.ranks,
-                    options.compile,
+                    options.cuda_graph,
                 )
                 if self.resumes:
                     trainer.restore(self.checkpoint.training)
@@ -233,7 +233,7 @@ class Experiment:
                 "processes": self.ranks.world_size,
                 "resume": str(options.resume) if options.resume else None,
                 "features": options.features,
-                "compile": options.compile,
+                "cuda_graph": options.cuda_graph,
             },
         }
         if self.resumes:

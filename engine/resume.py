@@ -100,4 +100,4 @@ def check_fingerprint(training: Mapping[str, Any], now: Mapping[str, Any], data_
         )
     if before["compiled"] != now["compiled"]:
         used = "with" if before["compiled"] else "without"
-        raise InputError(f"the run to resume was trained {used} --compile: resume it {used} --compile")
+        raise InputError(f"the run to resume was trained {used} --cuda_graph: resume it {used} --cuda_graph")

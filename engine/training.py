@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from configs import Config
 from dataset import AVEDataset, Batch
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
+from engine.cuda_graph import StepGraph
 from engine.distributed import Ranks
 from engine.evaluation import evaluate, result_line
 from engine.feeds import Feed
@@ -23,7 +25,7 @@ from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
 from engine.state import BestEpoch, TrainingState, same_structure
 from model.magan import MAGAN
-from utils.arithmetic import allow_tf32, autocast, to_device
+from utils.arithmetic import allow_tf32, autocast, parameter_dtype
 from utils.errors import InputError
 from utils.progress import Progress
 from utils.startup import stop_signals
@@ -47,16 +49,16 @@ class Feeds(NamedTuple):
     test: Feed
 
 
-def run_fingerprint(datasets: Sequence[AVEDataset], ranks: Ranks, compiled: bool) -> dict[str, Any]:
+def run_fingerprint(datasets: Sequence[AVEDataset], ranks: Ranks, cuda_graph: bool) -> dict[str, Any]:
     """Fingerprint of everything besides the config that affects the results. Resuming checks it.
 
     Args:
         datasets: the training, val and test split.
         ranks: the processes that train together.
-        compiled: whether ``torch.compile`` is used.
+        cuda_graph: whether ``--cuda_graph`` is given, in release 1.0 ``--compile``.
     """
     data = [dataset.fingerprint() for dataset in datasets]
-    return {"data": data, "processes": ranks.world_size, "compiled": compiled}
+    return {"data": data, "processes": ranks.world_size, "compiled": cuda_graph}
 
 
 class Trainer:
@@ -71,7 +73,7 @@ class Trainer:
         device: where the arithmetic runs.
         save_seconds: time between writes of ``last.pth.tar``, which is also written at the end.
         ranks: the processes that train together.
-        compiled: whether to use ``torch.compile``, which fuses the network's small operations.
+        cuda_graph: whether to replay the step of a full batch as a CUDA graph, on CUDA and in one process.
     """
 
     def __init__(
@@ -84,23 +86,25 @@ class Trainer:
         device: torch.device,
         save_seconds: float,
         ranks: Ranks,
-        compiled: bool,
+        cuda_graph: bool,
     ) -> None:
         self.model, self.config, self.feeds, self.run = model, config, feeds, run
         self.device, self.save_seconds, self.ranks = device, save_seconds, ranks
         self.origin = Origin(class_names, segments=feeds.train.dataset.num_segments)
-        self.network = self.compiled_network = ranks.wrap(model, device)
-        if compiled and device.type == "cpu":
-            log.info("--compile: disabled, on a CPU it makes a step slower")
-        elif compiled:  # CUDA graphs avoid launching the many small kernels of a step one by one
-            self.compiled_network = torch.compile(self.network, mode="reduce-overhead")
+        self.network = ranks.wrap(model, device)
+        self.graph = StepGraph(device) if cuda_graph and device.type == "cuda" and ranks.world_size == 1 else None
+        if cuda_graph and not self.graph:
+            log.info("--cuda_graph: disabled, it needs one process on a CUDA device")
         self.writer = BackgroundWriter()
-        self.fingerprint = run_fingerprint([feed.dataset for feed in feeds], ranks, compiled)
+        self.fingerprint = run_fingerprint([feed.dataset for feed in feeds], ranks, cuda_graph)
         training = config.training
         self.optimizer = torch.optim.Adam(model.parameters(), lr=float(training.lr), fused=True)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimizer, list(training.lr_milestones), training.lr_factor
         )
+        self.sums = EpochSums(device, ranks)
+        # Whether all steps of the epoch were finite, and the number of steps before the first one that was not.
+        self.all_finite, self.finite_steps = (torch.ones((), dtype=torch.int64, device=device) for _ in range(2))
         self.state = TrainingState()
         self.signal: int | None = None
         self.can_resume = False  # whether last.pth.tar exists
@@ -131,8 +135,9 @@ class Trainer:
         state, training, feed = self.state, self.config.training, self.feeds.train
         allow_tf32(True)
         self.model.train()
-        self.sums = EpochSums(state.sums, self.device, self.ranks)
-        self.first_bad = torch.tensor(-1, device=self.device)
+        self.sums.restart(state.sums)
+        self.all_finite.fill_(1)
+        self.finite_steps.fill_(state.iteration)
         self.began = time.monotonic() - state.seconds
 
         progress = Progress(f"epoch {state.epoch}/{training.n_epoch}", training.print_freq)
@@ -151,26 +156,42 @@ class Trainer:
                 self.save_or_stop()
 
     def step(self, batch: Batch) -> None:
-        """Update the parameters once. Nothing here waits for the device."""
-        precision = self.config.training.precision
-        visual, audio = (to_device(features, self.device, precision) for features in (batch.visual, batch.audio))
-        labels = batch.labels.to(self.device, non_blocking=True).to(visual.dtype)
-        with autocast(self.device, precision):
-            # The last batch of an epoch is smaller and not worth a compilation of its own.
-            is_full = len(visual) == self.feeds.train.batches.largest_share
-            outputs = (self.compiled_network if is_full else self.network)(visual, audio)
+        """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
+        inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
+        share, whole = self.feeds.train.batches.sizes(self.state.iteration)
+        update = partial(self.update, share=share, whole=whole)
+        if self.graph and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
+            self.graph(update, inputs, key=self.schedule.get_last_lr())
+        else:
+            update(*inputs)
+
+    def update(self, visual: Tensor, audio: Tensor, labels: Tensor, share: int, whole: int) -> None:
+        """Update the parameters once, and the sums of the epoch.
+
+        All that outlives the call is changed in place, and no number of the host changes within an epoch, so that a
+        CUDA graph can replay it.
+
+        Args:
+            visual, audio, labels: a batch, on the device.
+            share, whole: the number of videos of this rank, and over all ranks.
+        """
+        dtype = parameter_dtype(self.config.training.precision)
+        visual, audio, labels = visual.to(dtype), audio.to(dtype), labels.to(dtype)
+        self.optimizer.zero_grad()
+        with autocast(self.device, self.config.training.precision):
+            outputs = self.network(visual, audio)
             terms = self.model.loss(outputs, labels)
 
         # With these weights, the gradient averaged over ranks is the gradient of the mean over the whole batch.
-        share, whole = self.feeds.train.batches.sizes(self.state.iteration)
-        self.optimizer.zero_grad()
         (terms["loss"] * (self.ranks.world_size * share / whole)).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_gradient)
-        # A fused optimizer skips its update if found_inf is 1.
         finite = torch.isfinite(terms["loss"]) & torch.isfinite(norm)
+        # A fused optimizer skips its update if found_inf is 1.
         self.optimizer.found_inf = self.ranks.all_reduce_max((~finite).to(torch.float32))
-        bad = self.optimizer.found_inf > 0
-        self.first_bad = torch.where((self.first_bad < 0) & bad, self.state.iteration, self.first_bad)
+        self.all_finite.mul_(self.optimizer.found_inf == 0)
+        self.finite_steps.add_(self.all_finite)
+        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        self.optimizer.param_groups[0]["capturable"] = capturing  # or it refuses to be captured
         self.optimizer.step()
         self.sums.add(terms, self.model.correct(outputs, labels)[:share], share)
 
@@ -233,8 +254,8 @@ class Trainer:
         Raises:
             InputError: names the epoch, the iteration and the rows of the batch.
         """
-        iteration = int(self.first_bad)
-        if iteration < 0:
+        iteration = int(self.finite_steps)
+        if iteration == self.state.iteration:
             if not torch.nn.utils.get_total_norm(self.model.parameters(), norm_type=math.inf).isfinite():
                 raise InputError(
                     f"the weights are not finite in epoch {self.state.epoch}, iteration {self.state.iteration}: "

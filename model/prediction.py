@@ -86,7 +86,7 @@ class TrainedMAGAN:
                 f"audio features {audio.shape[0]} of {audio.shape[1]}; expected the same"
             )
         event, classes = self._probabilities(visual, audio)
-        predictions = [self._prediction(*each) for each in zip(event.numpy(), classes.numpy(), strict=True)]
+        predictions = [self._prediction(*each) for each in zip(event.cpu().numpy(), classes.cpu().numpy(), strict=True)]
         return predictions[0] if single else predictions
 
     def _tensor(self, modality: str, features: Features, ndim: int) -> Tensor:
@@ -110,7 +110,7 @@ class TrainedMAGAN:
 
     @torch.inference_mode()
     def _probabilities(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The probability of an event (b, t) and of each class (b, t, K), on the CPU in float64."""
+        """The probability of an event (b, t) and of each class (b, t, K), on the device in float64."""
         allow_tf32(False)
         b, t = audio.shape[:2]
         if t < self.segments:
@@ -118,14 +118,14 @@ class TrainedMAGAN:
             visual = torch.cat([visual, visual[:, -1:].expand(-1, last, -1, -1, -1)], dim=1)
             audio = torch.cat([audio, audio[:, -1:].expand(-1, last, -1)], dim=1)
         length = audio.shape[1]
-        event = torch.zeros(b, length, dtype=torch.float64)
-        classes = torch.zeros(b, length, self._num_classes, dtype=torch.float64)
-        windows = torch.zeros(length, dtype=torch.float64)
+        event = torch.zeros(b, length, dtype=torch.float64, device=audio.device)
+        classes = event.new_zeros(b, length, self._num_classes)
+        windows = event.new_zeros(length)
         for start in window_starts(length, self.segments):
             seconds = slice(start, start + self.segments)
             outputs = self.network(visual[:, seconds], audio[:, seconds])
-            event[:, seconds] += torch.sigmoid(outputs.is_event.double()).cpu()
-            classes[:, seconds] += self.network.class_probability(outputs).cpu().unsqueeze(1)
+            event[:, seconds] += torch.sigmoid(outputs.is_event.double())
+            classes[:, seconds] += self.network.class_probability(outputs).unsqueeze(1)
             windows[seconds] += 1
         return (event / windows)[:, :t], (classes / windows.unsqueeze(-1))[:, :t]
 

@@ -426,7 +426,7 @@ def trainer_of(model, root, run=None):
     data = AVEFolder(root, MAGANConfig(num_events=K, visual_dim=VISUAL, audio_dim=AUDIO), torch.float32)
     datasets = [data.split(split) for split in ("train", "val", "test")]
     feeds = Feeds(*(make_feed("stream", dataset, Batches(len(dataset), 1), 0, CPU) for dataset in datasets))
-    return Trainer(model, CONFIG, feeds, run, NAMES, CPU, 1000, Ranks(), compiled=False)
+    return Trainer(model, CONFIG, feeds, run, NAMES, CPU, 1000, Ranks(), cuda_graph=False)
 
 
 @pytest.fixture(scope="module")

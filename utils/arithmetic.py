@@ -1,6 +1,6 @@
 """The precision that tensors are held and computed in."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ def parameter_dtype(precision: str) -> torch.dtype:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Autocast to bfloat16 under ``bf16``; disabled otherwise."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """Autocast to bfloat16 under ``bf16``; does nothing otherwise."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def to_device(features: Tensor, device: torch.device, precision: str) -> Tensor:
@@ -22,6 +22,6 @@ def to_device(features: Tensor, device: torch.device, precision: str) -> Tensor:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Allow or forbid TF32 for float32 matrix products on CUDA: allowed in training, forbidden in evaluation."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+    """Allow or forbid TF32 for float32 products on CUDA: allowed in training, forbidden in evaluation."""
+    for operation in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        operation.fp32_precision = "tf32" if allowed else "ieee"

@@ -474,7 +474,7 @@ def test_run_is_resumed_on_its_own_data_alone(run, arguments, trained, tmp_path)
 def test_run_is_resumed_with_its_own_arithmetic_alone(run, data_root, trained):
     folder = trained("supervised")
     flags = ("--gpu", "cpu", "--resume", folder / "last.pth.tar", "--n_epoch", 4, "--data_root", data_root)
-    refused(run, folder, "was trained without --compile", *flags, "--compile")
+    refused(run, folder, "was trained without --cuda_graph", *flags, "--compile")
 
 
 def test_run_is_resumed_by_as_many_processes_alone(run, data_root, trained, tmp_path):

@@ -21,7 +21,7 @@ from utils.errors import InputError
 
 @pytest.fixture
 def conditions(tmp_path):
-    return Conditions("cpu", batch_size=2, seconds=0.01, compiled=False, folder=str(tmp_path))
+    return Conditions("cpu", batch_size=2, seconds=0.01, cuda_graph=False, folder=str(tmp_path))
 
 
 @pytest.mark.slow

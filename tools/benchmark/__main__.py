@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")
-    add("--compile", action="store_true", help="measure training with torch.compile")
+    add("--cuda_graph", "--compile", action="store_true", help="replay the training step as a CUDA graph")
     add("--epoch", action="store_true", help=f"measure epochs of {EPOCH_VIDEOS} videos too, minutes each on a CPU")
     add("--seconds", type=float, default=10, metavar="S", help="minimum time of a measurement (default: 10)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
@@ -79,7 +79,7 @@ def main() -> None:
     device = choose_device(args.gpu, Ranks())
     with tempfile.TemporaryDirectory(prefix="magan-benchmark-") as folder:
         write_features(Path(folder))
-        conditions = Conditions(args.gpu, args.batch_size, args.seconds, args.compile, folder)
+        conditions = Conditions(args.gpu, args.batch_size, args.seconds, args.cuda_graph, folder)
         rows = measure(list(plan(args, device)), conditions)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
     if args.json:

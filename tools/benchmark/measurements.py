@@ -24,11 +24,12 @@ from dataset.layout import FEATURES
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS, VISUAL_DIM, SyntheticAVE, write_synthetic_ave
 from engine.device import choose_device
 from engine.distributed import Ranks
+from engine.evaluation import evaluate_batch
 from engine.feeds import choose_feed, make_feed
 from engine.state import TrainingState
 from engine.training import Feeds, Trainer
 from model import MODELS
-from utils.arithmetic import allow_tf32, autocast, parameter_dtype, to_device
+from utils.arithmetic import allow_tf32, parameter_dtype, to_device
 from utils.command import run_command
 from utils.memory import keep_freed_memory
 
@@ -46,7 +47,7 @@ class Conditions(NamedTuple):
     gpu: str
     batch_size: int
     seconds: float  # minimum time of a measurement
-    compiled: bool
+    cuda_graph: bool
     folder: str  # of the feature files, see ``write_features``
 
 
@@ -78,14 +79,8 @@ def measure_forward(conditions: Conditions, setting: str, precision: str, num_vi
     batch = next(iter(trainer.feeds.test.epoch()))
     model, device = trainer.model.eval(), trainer.device
     allow_tf32(False)
-
-    @torch.inference_mode()
-    def forward() -> None:
-        visual, audio = (to_device(features, device, precision) for features in (batch.visual, batch.audio))
-        with autocast(device, precision):
-            model.decide(model(visual, audio))
-
-    return best_seconds(forward, conditions)
+    with torch.inference_mode():
+        return best_seconds(lambda: evaluate_batch(model, batch, device, precision), conditions)
 
 
 def measure_step(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
@@ -143,7 +138,7 @@ def make_trainer(conditions: Conditions, setting: str, precision: str, num_video
     batches = Batches(num_videos, conditions.batch_size, seed=0)
     feed = make_feed(choose_feed("auto", [dataset], device), dataset, batches, NUM_WORKERS, device)
     feeds = Feeds(feed, feed, feed)
-    return Trainer(model, config, feeds, None, [], device, float("inf"), Ranks(), conditions.compiled)
+    return Trainer(model, config, feeds, None, [], device, float("inf"), Ranks(), conditions.cuda_graph)
 
 
 def make_dataset(conditions: Conditions, setting: str, precision: str, num_videos: int, dtype: str) -> AVEDataset:

@@ -1,0 +1,59 @@
+"""A training step as a CUDA graph: one launch in place of more than a thousand."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+WARM_UP = 3  # calls before the capture, in which CUDA's libraries and the optimizer allocate what they keep
+
+
+class StepGraph:
+    """Calls a function of tensors, after ``WARM_UP`` calls by replaying a CUDA graph of it.
+
+    A replay repeats the kernels of the captured call at its addresses and with its numbers. So the function must not
+    wait for the device, must change in place what outlives it, and may depend on a number of the host only if this is
+    part of ``key``: another key makes another graph.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.key: object = None
+        self.calls = 0
+        self.inputs: list[Tensor] = []
+        self.replay: Callable[[], None] | None = None
+
+    def __call__(self, function: Callable[..., None], inputs: Sequence[Tensor], key: object) -> None:
+        """Call ``function(*inputs)``; the inputs have the same shapes and dtypes for the same key."""
+        if key != self.key:
+            self.key, self.calls, self.inputs, self.replay = key, 0, [], None
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            self.warm_up(lambda: function(*inputs))
+            return
+        if self.replay is None:
+            self.inputs = [tensor.clone() for tensor in inputs]
+            self.replay = self.capture(lambda: function(*self.inputs))
+        for static, tensor in zip(self.inputs, inputs, strict=True):
+            static.copy_(tensor)
+        self.replay()
+
+    @cached_property
+    def stream(self) -> torch.cuda.Stream:
+        return torch.cuda.Stream(self.device)
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Call ``function`` on the stream of captures, whose libraries it thereby initialises."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            function()
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Capture ``function`` without running it; returns what replays it."""
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may use CUDA meanwhile: one pins batches, autograd has its own.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            function()
+        return graph.replay
