@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from configs import MAGANConfig
 from dataset.annotations import class_names, read_annotations
+from dataset.extraction.record import read_extraction
 from dataset.features import FeatureFile
 from dataset.labels import read_labels, read_order, video_events
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, has_noisy_set, segment_label_file
@@ -180,6 +181,10 @@ class AVEFolder:
         """All event names of ``Annotations.txt``; None if the folder has no such file."""
         path = self.root / ANNOTATIONS
         return class_names(read_annotations(path)) if path.is_file() else None
+
+    def extraction(self) -> dict[str, object]:
+        """The settings of ``tools.extract_features`` that made the features; empty for features of another origin."""
+        return read_extraction(self.root)
 
     def _features(self, visual_name: str, audio_name: str) -> tuple[FeatureFile, FeatureFile]:
         visual = FeatureFile(self.root / visual_name, ndim=5, width=self.widths[0])

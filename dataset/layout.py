@@ -6,6 +6,7 @@ from typing import NamedTuple
 from configs import SPLITS
 
 ANNOTATIONS = "Annotations.txt"
+EXTRACTION = "extraction.json"  # settings of tools.extract_features, which made the features
 OLD_LABELS = "labels.h5"
 
 

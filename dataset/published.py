@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.ave import EVENTS
 from dataset.annotations import class_names, read_annotations
 from dataset.hdf5 import open_hdf5
 from dataset.labels import read_order
@@ -39,14 +40,6 @@ ORDER_DIGESTS = {
     "val_order.h5": "beaf4c615b531350791ad7ea1c89879da8af0845ff41588983de228a681cffc4",
     "test_order.h5": "11e263cc08c1118575f907774cd9bff2fabf621b8f84218698d7c2aa2186f442",
 }
-# fmt: off
-EVENTS = (
-    "Church bell", "Male speech, man speaking", "Bark", "Fixed-wing aircraft, airplane", "Race car, auto racing",
-    "Female speech, woman speaking", "Helicopter", "Violin, fiddle", "Flute", "Ukulele", "Frying (food)", "Truck",
-    "Shofar", "Motorcycle", "Acoustic guitar", "Train horn", "Clock", "Banjo", "Goat", "Baby cry, infant cry", "Bus",
-    "Chainsaw", "Cat", "Horse", "Toilet flush", "Rodents, rats, mice", "Accordion", "Mandolin",
-)
-# fmt: on
 
 
 def digest_of(order: np.ndarray) -> str:

@@ -21,6 +21,7 @@ class Origin(NamedTuple):
 
     class_names: list[str]  # of the events
     segments: int  # of a video, one second each
+    extraction: dict[str, Any]  # settings of tools.extract_features, if it made the features
 
 
 def checkpoint_contents(

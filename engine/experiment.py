@@ -141,6 +141,9 @@ class Experiment:
         annotated = self.folder.annotated_names()
         if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
             log.warning("warning: the checkpoint was trained for other events than those of %s", self.folder.root)
+        trained, found = (each.get("preprocessing") for each in (self.checkpoint.extraction, self.folder.extraction()))
+        if trained and found and trained != found:
+            log.warning("warning: the checkpoint was trained with %s preprocessing, %s has %s", trained, split, found)
         log.info(
             "%s, %s split: %d videos, scope %s, %s, batches of %d",
             self.checkpoint.path,
@@ -191,6 +194,7 @@ class Experiment:
                     options.save_seconds,
                     self.ranks,
                     options.cuda_graph,
+                    self.folder.extraction(),
                 )
                 if self.resumes:
                     trainer.restore(self.checkpoint.training)

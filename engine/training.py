@@ -74,6 +74,7 @@ class Trainer:
         save_seconds: time between writes of ``last.pth.tar``, which is also written at the end.
         ranks: the processes that train together.
         cuda_graph: whether to replay the step of a full batch as a CUDA graph, on CUDA and in one process.
+        extraction: the settings of ``tools.extract_features`` that made the features, for the checkpoints.
     """
 
     def __init__(
@@ -87,10 +88,11 @@ class Trainer:
         save_seconds: float,
         ranks: Ranks,
         cuda_graph: bool,
+        extraction: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.config, self.feeds, self.run = model, config, feeds, run
         self.device, self.save_seconds, self.ranks = device, save_seconds, ranks
-        self.origin = Origin(class_names, segments=feeds.train.dataset.num_segments)
+        self.origin = Origin(class_names, feeds.train.dataset.num_segments, extraction or {})
         self.network = ranks.wrap(model, device)
         self.graph = StepGraph(device) if cuda_graph and device.type == "cuda" and ranks.world_size == 1 else None
         if cuda_graph and not self.graph:
@@ -226,7 +228,9 @@ class Trainer:
                 }
             )
         if self.best.epoch == state.epoch:
-            self._save_best(accuracies)
+            columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
+            numbers = {name: value if value is None else float(value) for name, value in columns.items()}
+            self._save_best({**accuracies, **numbers})
         self.schedule.step()
         self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
         self.save_or_stop()
@@ -292,11 +296,11 @@ class Trainer:
             self.writer.save(self.run.last, contents)
         self.can_resume, self.saved_at = True, time.monotonic()
 
-    def _save_best(self, accuracies: Mapping[str, float | None]) -> None:
+    def _save_best(self, measures: Mapping[str, float | None]) -> None:
         if not self.can_resume:  # or a run that is killed soon has a best epoch and cannot be resumed
             self.save_last()
         if self.run:
-            scores = {"epoch": self.state.epoch, **accuracies}
+            scores = {"epoch": self.state.epoch, **measures}
             self.writer.save(self.run.best, checkpoint_contents(self.model, self.config, self.origin, scores))
 
     def save_or_stop(self) -> None:

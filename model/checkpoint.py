@@ -60,6 +60,7 @@ class Checkpoint:
     scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
     training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best epoch so far, random states
     segments: int | None = None  # of a training video; None also in files of release 1.0
+    extraction: dict = field(default_factory=dict)  # settings of tools.extract_features; empty if unknown
 
     @property
     def published(self) -> bool:
@@ -171,8 +172,11 @@ def _read_ours(path: Path, contents: dict) -> Checkpoint:
     segments = contents.get("segments")
     if not isinstance(segments, (int, type(None))) or (segments is not None and segments < 1):
         raise InputError(f"{path}: was not written by this program: its segments is not a number of seconds")
+    extraction = contents.get("extraction", {})
+    if not isinstance(extraction, dict):
+        raise InputError(f"{path}: was not written by this program: its extraction is not a dict")
     scores, training = contents["scores"], contents["training"]
-    return Checkpoint(path, contents["setting"], weights, config, names, scores, training, segments)
+    return Checkpoint(path, contents["setting"], weights, config, names, scores, training, segments, extraction)
 
 
 def _check_weights(path: Path, weights: dict) -> None:

@@ -1,7 +1,7 @@
 """Prediction of the events in videos of any length with a trained network."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from configs import CONFIGS, PUBLISHED_VALUES, load_config
+from configs.ave import EVENTS
 from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
 from model.settings import MODELS
@@ -19,6 +20,7 @@ from utils.arithmetic import allow_tf32, parameter_dtype
 log = logging.getLogger(__name__)
 
 Features = np.ndarray | Tensor
+PUBLISHED_EXTRACTION = {"preprocessing": "caffe"}  # of AVE's features: BGR less ImageNet's mean, as for Keras's weights
 AVE_SEGMENTS = 10  # seconds of a video of AVE
 
 
@@ -47,12 +49,24 @@ class TrainedMAGAN:
         network: with its weights, in evaluation mode.
         class_names: of its events.
         segments: length in seconds of the videos that it was trained on, and of the windows that it reads.
+        extraction: how the features that it was trained on were made, as far as known: ``preprocessing`` of the
+            pictures, ``weights``, and other settings of ``tools.extract_features``.
+        scores: of the checkpoint, such as accuracies.
     """
 
-    def __init__(self, network: MAGAN, class_names: Sequence[str], segments: int) -> None:
+    def __init__(
+        self,
+        network: MAGAN,
+        class_names: Sequence[str],
+        segments: int,
+        extraction: Mapping[str, object] | None = None,
+        scores: Mapping[str, object] | None = None,
+    ) -> None:
         self.network = network
         self.class_names = list(class_names)
         self.segments = segments
+        self.extraction = dict(extraction or {})
+        self.scores = dict(scores or {})
 
     def predict(self, visual: Features, audio: Features) -> Prediction | list[Prediction]:
         """Predict the events of one video or of several of the same length.
@@ -71,6 +85,25 @@ class TrainedMAGAN:
         Raises:
             ValueError: a shape or type does not fit, or a value is not finite; the message says which.
         """
+        visual, audio, single = self._tensors(visual, audio)
+        predictions = self._predictions([(visual, audio)])
+        return predictions[0] if single else predictions
+
+    def predict_parts(self, parts: Iterable[tuple[Features, Features]]) -> Prediction:
+        """Predict the events of one video whose features come in parts, as ``predict`` does for all of them at once.
+
+        Holds a window and a part in memory, so that a video may have any length.
+
+        Args:
+            parts: visual (t, h, w, 512) and audio (t, 128) of consecutive seconds, a few at a time.
+
+        Raises:
+            ValueError: as ``predict``.
+        """
+        return self._predictions(self._tensors(*part)[:2] for part in parts)[0]
+
+    def _tensors(self, visual: Features, audio: Features) -> tuple[Tensor, Tensor, bool]:
+        """Features (b, t, ...) on the device of the network, and whether they were those of a single video."""
         visual, audio = (self._tensor(*each) for each in (("visual", visual, 4), ("audio", audio, 2)))
         if (visual.ndim == 5) != (audio.ndim == 3):
             raise ValueError(
@@ -85,9 +118,7 @@ class TrainedMAGAN:
                 f"visual features have {visual.shape[0]} videos of {visual.shape[1]} seconds, "
                 f"audio features {audio.shape[0]} of {audio.shape[1]}; expected the same"
             )
-        event, classes = self._probabilities(visual, audio)
-        predictions = [self._prediction(*each) for each in zip(event.cpu().numpy(), classes.cpu().numpy(), strict=True)]
-        return predictions[0] if single else predictions
+        return visual, audio, single
 
     def _tensor(self, modality: str, features: Features, ndim: int) -> Tensor:
         weight = next(self.network.parameters())  # for the device and dtype
@@ -109,29 +140,27 @@ class TrainedMAGAN:
         return features
 
     @torch.inference_mode()
-    def _probabilities(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The probability of an event (b, t) and of each class (b, t, K), on the device in float64."""
+    def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]]) -> list[Prediction]:
+        """The predictions for b videos whose features (b, t, ...) come in parts."""
         allow_tf32(False)
-        b, t = audio.shape[:2]
-        if t < self.segments:
-            last = self.segments - t
-            visual = torch.cat([visual, visual[:, -1:].expand(-1, last, -1, -1, -1)], dim=1)
-            audio = torch.cat([audio, audio[:, -1:].expand(-1, last, -1)], dim=1)
-        length = audio.shape[1]
-        event = torch.zeros(b, length, dtype=torch.float64, device=audio.device)
-        classes = event.new_zeros(b, length, self._num_classes)
-        windows = event.new_zeros(length)
-        for start in window_starts(length, self.segments):
-            seconds = slice(start, start + self.segments)
-            outputs = self.network(visual[:, seconds], audio[:, seconds])
-            event[:, seconds] += torch.sigmoid(outputs.is_event.double())
-            classes[:, seconds] += self.network.class_probability(outputs).unsqueeze(1)
-            windows[seconds] += 1
-        return (event / windows)[:, :t], (classes / windows.unsqueeze(-1))[:, :t]
-
-    @property
-    def _num_classes(self) -> int:
-        return self.network.localization.event.out_features
+        windows = Windows(parts, self.segments)
+        found = []  # of each window: its first second, event probability (b, t) and class probability (b, K)
+        for start, visual, audio in windows:
+            outputs = self.network(visual, audio)
+            event = torch.sigmoid(outputs.is_event.double()).cpu()
+            found.append((start, event, self.network.class_probability(outputs).double().cpu()))
+        (b, t), k, length = found[0][1].shape, found[0][2].shape[-1], max(windows.length, self.segments)
+        event_sum = torch.zeros(b, length, dtype=torch.float64)
+        class_sum = torch.zeros(b, length, k, dtype=torch.float64)
+        count = torch.zeros(length, dtype=torch.float64)
+        for start, event, classes in found:
+            seconds = slice(start, start + t)
+            event_sum[:, seconds] += event
+            class_sum[:, seconds] += classes.unsqueeze(1)
+            count[seconds] += 1
+        event, classes = event_sum / count, class_sum / count.unsqueeze(-1)
+        videos = zip(event[:, : windows.length].numpy(), classes[:, : windows.length].numpy(), strict=True)
+        return [self._prediction(*video) for video in videos]
 
     def _prediction(self, event: np.ndarray, classes: np.ndarray) -> Prediction:
         config = self.network.config
@@ -165,9 +194,39 @@ def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.require(array, native, ["C", "W"]))
 
 
-def window_starts(length: int, window: int) -> list[int]:
-    """The starts of windows that cover ``length`` >= ``window`` seconds and overlap by half, the last one by more."""
-    return [*range(0, length - window, max(1, window // 2)), length - window]
+class Windows:
+    """Windows of ``size`` seconds that cover a video and overlap by half, the last one by more.
+
+    Iterate once over the first second of a window, its visual features (b, size, ...) and its audio features (b, size,
+    128). A video shorter than a window repeats its last second.
+
+    Attributes:
+        length: seconds of the video so far.
+    """
+
+    def __init__(self, parts: Iterable[tuple[Tensor, Tensor]], size: int) -> None:
+        self.parts, self.size, self.length = parts, size, 0
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        start, step, latest = 0, max(1, self.size // 2), ()
+        for part in self.parts:
+            held = [each[:, -self.size :] for each in latest]
+            latest = [torch.cat(pair, dim=1) for pair in zip(held, part, strict=True)] if held else part
+            self.length += part[0].shape[1]
+            while start + self.size <= self.length:
+                yield start, *(_cut(each, start - self.length, self.size) for each in latest)
+                start += step
+        if self.length < self.size:
+            missing = self.size - self.length
+            yield 0, *(torch.cat([each, *missing * [each[:, -1:]]], dim=1) for each in latest)
+        elif start - step < self.length - self.size:
+            yield self.length - self.size, *(_cut(each, -self.size, self.size) for each in latest)
+
+
+def _cut(features: Tensor, begin: int, size: int) -> Tensor:
+    """``size`` seconds of features (b, t, ...), the first of which is ``-begin`` seconds before their end."""
+    begin += features.shape[1]
+    return features[:, begin : begin + size]
 
 
 def load_magan(
@@ -185,7 +244,7 @@ def load_magan(
     Args:
         checkpoint: the file, such as a run's ``best.pth.tar``.
         device: where the arithmetic runs.
-        class_names: of the events; by default those in the checkpoint, or numbered names for a published one.
+        class_names: of the events; by default those in the checkpoint, or AVE's for a published one.
         segments: length in seconds of the videos that it was trained on; by default as in the checkpoint, or 10.
 
     Raises:
@@ -206,10 +265,12 @@ def load_magan(
     segments = segments or loaded.segments or AVE_SEGMENTS
     if segments < config.model.top_segments:
         raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
-    names = class_names or loaded.class_names or [f"event {k}" for k in range(config.model.num_events)]
+    names = class_names or loaded.class_names or EVENTS
     if len(names) != config.model.num_events:
         raise ValueError(f"{len(names)} class names, expected {config.model.num_events}, one per event of the network")
     network = MODELS[loaded.setting](config.model)
     network.to(device, parameter_dtype(config.training.precision))
     loaded.load_into(network)
-    return TrainedMAGAN(network.eval(), names, segments)
+    on_ave = loaded.published or loaded.class_names == list(EVENTS)
+    extraction = loaded.extraction or (PUBLISHED_EXTRACTION if on_ave else {})
+    return TrainedMAGAN(network.eval(), names, segments, extraction, loaded.scores)

@@ -75,15 +75,21 @@ def extractor_options() -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="folder with vgg19-dcbb9e9d.pth and vggish-10086976.pth (default: download them once)",
+        help="directory with the public weights of VGG-19 and VGGish under their published names (default: download "
+        "them once)",
     )
     add(
         "--preprocessing",
         choices=PREPROCESSING,
-        default="torchvision",
-        help="of the pictures: as torchvision's weights expect them, or BGR and mean-subtracted as Keras's and Caffe's "
-        "do; caffe needs vgg19-caffe.pth of your own in --weights DIR, under torchvision's parameter names "
-        "(default: torchvision)",
+        help="of the pictures, and the weights that go with it: RGB and normalized, for torchvision's VGG-19, or BGR "
+        "and mean-subtracted, for Keras's, which come from Caffe and made AVE's features (default: torchvision; in "
+        "predict, that of the features that the network was trained on)",
+    )
+    add(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of VGG-19 and VGGish; bf16 is faster on GPUs and on CPUs with AMX, slower on others (default: fp32)",
     )
     add(
         "--frames_per_second",

@@ -1,8 +1,9 @@
 """Make features in the AVE layout from your own videos: VGG-19 maps of the picture, VGGish embeddings of the sound.
 
-The public weights are downloaded, unless --weights names a folder with them. The published AVE features were made with
-Keras's VGG-19 (BGR, mean-subtracted), so torchvision's weights, the default, do not reproduce them: do not mix the two
-in one data set. The same command resumes an interrupted extraction.
+The public weights are downloaded, unless --weights names a directory with them. AVE's published features were made
+with Keras's VGG-19, so --preprocessing caffe comes closest to them; torchvision's weights are the default. The choice
+is kept in extraction.json beside the features, and in checkpoints trained on them. The same command resumes an
+interrupted extraction.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import logging
 from pathlib import Path
 
 from dataset.annotations import Annotation, read_annotations
+from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
@@ -65,10 +67,12 @@ def main() -> None:
     problems = {video_id: f"has no video file in {args.videos}" for video_id in wanted if video_id not in files}
     videos = {video_id: files[video_id] for video_id in wanted if video_id in files}
     if not videos:
-        raise InputError(f"{args.videos}: has none of the videos" if wanted else f"{args.videos}: has no video files")
+        raise InputError(f"{args.videos}: has none of the videos")
 
-    extractor = FeatureExtractor(args.weights, args.preprocessing, choose_device(args.gpu, Ranks()), args.batch_size)
-    settings = {name: getattr(args, name) for name in ("preprocessing", "frames_per_second", "segments")}
+    args.preprocessing = args.preprocessing or PREPROCESSING[0]
+    device = choose_device(args.gpu, Ranks())
+    extractor = FeatureExtractor(args.weights, args.preprocessing, device, args.batch_size, args.precision)
+    settings = {name: getattr(args, name) for name in ("preprocessing", "precision", "frames_per_second", "segments")}
     store = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
     left = {video_id: path for video_id, path in videos.items() if not store.has(video_id, path)}
     if len(left) < len(videos):

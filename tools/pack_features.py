@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored, unreadable
-from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS
+from dataset.layout import ANNOTATIONS, EXTRACTION, FEATURES, FILES, NOISY, OLD_LABELS
 from dataset.sources import require_files
 from utils.atomic import atomic_write
 from utils.command import run_command
@@ -27,7 +27,9 @@ from utils.progress import Progress
 log = logging.getLogger(__name__)
 
 FEATURE_FILES = sorted((*FEATURES, *NOISY[:2]))  # the smaller ones first
-SMALL_FILES = tuple(name for name in (*FILES, OLD_LABELS, ANNOTATIONS, "truth.h5") if name not in FEATURE_FILES)
+SMALL_FILES = tuple(
+    name for name in (*FILES, OLD_LABELS, ANNOTATIONS, EXTRACTION, "truth.h5") if name not in FEATURE_FILES
+)
 _CHUNK_BYTES = 2**25  # of the source, in memory at a time
 
 

@@ -9,8 +9,20 @@ from dataset.doctor.features import Progress, check_features
 from dataset.doctor.labels import check_labels
 from dataset.doctor.orders import check_orders
 from dataset.doctor.report import ERROR, NOTE, WARNING, Finding, Report
+from dataset.extraction.record import read_extraction
+from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.hdf5 import open_hdf5, require_stored
-from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, OLD_LABELS, TRAINING_FILES, find_file, has_noisy_set
+from dataset.layout import (
+    ANNOTATIONS,
+    EXTRACTION,
+    FEATURES,
+    FILES,
+    NOISY,
+    OLD_LABELS,
+    TRAINING_FILES,
+    find_file,
+    has_noisy_set,
+)
 from dataset.published import is_ave
 from dataset.size import common_size
 from utils.errors import InputError
@@ -38,6 +50,7 @@ def check_folder(
     report.size = common_size(report.data, annotations or ())
     _compare_with_config(report, config)
     annotations = annotations and _check_annotations(report, annotations)
+    _check_extraction(report)
     check_features(report, full, progress)
     check_labels(report, annotations)
     check_orders(report, annotations)
@@ -81,6 +94,27 @@ def _open_files(report: Report) -> None:
         )
     if (report.root / OLD_LABELS).is_file() and (report.root / "right_labels.h5").is_file():
         report.add(NOTE, ["right_labels.h5"], f"{report.root / OLD_LABELS}: is not read, right_labels.h5 wins")
+
+
+def _check_extraction(report: Report) -> None:
+    path = report.root / EXTRACTION
+    try:
+        record = read_extraction(report.root)
+        if record and record.get("segments") != report.size.segments:
+            raise InputError(
+                f"{path}: describes features of {record.get('segments')} segments, but the folder has features of "
+                f"{report.size.segments}"
+            )
+        if record and record["preprocessing"] not in PREPROCESSING:
+            expected = " or ".join(PREPROCESSING)
+            raise InputError(f"{path}: its preprocessing is {str(record['preprocessing'])[:80]!r}, expected {expected}")
+    except InputError as error:
+        cure = "put back the one that tools.extract_features wrote, or move it away: the preprocessing is unknown then"
+        report.add(ERROR, FEATURES, str(error), cure)
+        return
+    if record:
+        how = f"with {record['preprocessing']} preprocessing, {record.get('frames_per_second')} pictures a second"
+        report.add(NOTE, FEATURES, f"{path}: the features were extracted from videos {how}; checkpoints keep this")
 
 
 def _absence(path: Path) -> str:

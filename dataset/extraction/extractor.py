@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from dataset.extraction.vggish import VGGish, log_mel
 from dataset.extraction.video import Second, Video, VideoError
 from dataset.extraction.weights import VGG19_WEIGHTS, VGGISH_WEIGHTS, fingerprint, load_public_weights
 from utils.arithmetic import allow_tf32
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.memory import out_of_memory_as_error
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 VIDEO_SUFFIXES = frozenset(
     [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"]
@@ -36,17 +38,23 @@ class FeatureExtractor:
         preprocessing: of the pictures, one of ``vgg19.PREPROCESSING``.
         device: where the arithmetic runs.
         batch_size: pictures, or seconds of sound, that go through a network at once.
+        precision: of the convolutions and products, ``fp32`` or ``bf16``.
 
     Raises:
         InputError: the weights are not available.
     """
 
-    def __init__(self, weights: Path | None, preprocessing: str, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, weights: Path | None, preprocessing: str, device: torch.device, batch_size: int, precision: str = "fp32"
+    ) -> None:
         vgg19, vggish = VGG19(preprocessing), VGGish()
         load_public_weights(vgg19, VGG19_WEIGHTS[preprocessing], weights)
         load_public_weights(vggish, VGGISH_WEIGHTS, weights)
         self.fingerprint = fingerprint(vgg19, vggish)
         self.vgg19, self.vggish = (network.to(device).eval() for network in (vgg19, vggish))
+        if precision == "bf16":  # what is subtracted from the pictures stays float32
+            self.vgg19.features.bfloat16()
+            self.vggish.bfloat16()
         self.device = device
         self.batch_size = batch_size
 
@@ -92,24 +100,48 @@ class FeatureExtractor:
         return self.vggish(spectrograms.to(self.device)).cpu()
 
 
-def videos_by_id(folder: Path) -> dict[str, Path]:
-    """The video files of a folder by their names without suffix, in alphabetical order.
+def video_files(folder: Path) -> list[Path]:
+    """The video files of a folder in alphabetical order.
 
     Raises:
-        InputError: the folder cannot be read, or two files have one video id.
+        InputError: the folder cannot be read, or has none.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror}, expected a folder of videos") from error
+        raise InputError(f"{folder}: cannot be read: {reason_of(error)}; expected a folder of videos") from error
+    if not files:
+        raise InputError(f"{folder}: has no video files, whose names end in {', '.join(sorted(VIDEO_SUFFIXES))}")
+    return files
+
+
+def videos_by_id(folder: Path) -> dict[str, Path]:
+    """The video files of a folder by their names without suffix, in alphabetical order.
+
+    Raises:
+        InputError: as ``video_files``, or two files have one video id.
+    """
     videos: dict[str, Path] = {}
-    for path in files:
+    for path in video_files(folder):
         if path.stem in videos:
             raise InputError(
                 f"{folder}: {videos[path.stem].name} and {path.name} are both video {path.stem!r}: keep one"
             )
         videos[path.stem] = path
     return dict(sorted(videos.items()))
+
+
+def ahead(items: Iterator[Item], number: int) -> Iterator[Item]:
+    """The items, computed in another thread up to ``number`` ahead."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        pending = deque(thread.submit(next, items, end) for _ in range(number))
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(thread.submit(next, items, end))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def extract_features(

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dataset.annotations import Annotation
+from dataset.extraction.record import extraction_text
 from dataset.hdf5 import new_hdf5
-from dataset.layout import ANNOTATIONS, FEATURES
+from dataset.layout import ANNOTATIONS, EXTRACTION, FEATURES
 from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
 from utils.signals import deferred_signals
@@ -32,11 +33,11 @@ class ExtractedFeatures:
     """
 
     def __init__(self, out: Path, settings: dict[str, object], overwrite: bool) -> None:
-        self.out, self.folder = out, out / FOLDER
+        self.out, self.folder, self.settings = out, out / FOLDER, settings
         with os_error_as_input_error(out):
             if overwrite:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            self._open(settings, overwrite)
+            self._open(overwrite)
 
     def has(self, video_id: str, source: Path) -> bool:
         """Whether the features of a video exist and were made from the present version of its file."""
@@ -57,7 +58,7 @@ class ExtractedFeatures:
             np.savez(file, visual=visual, audio=audio, source=np.array(_state(source)))
 
     def write_layout(self, video_ids: Sequence[str], annotations: Sequence[Annotation] | None, dtype: str) -> None:
-        """Write ``visual_feature.h5``, ``audio_feature.h5`` and ``video_ids.txt``, all or none of them.
+        """Write the feature files, ``video_ids.txt`` and ``extraction.json``, all or none of them.
 
         Args:
             video_ids: of the rows, in their order; a video may have several.
@@ -77,23 +78,25 @@ class ExtractedFeatures:
                         if not row:
                             files[name].create_dataset("avadataset", (len(video_ids), *values.shape), dtype)
                         files[name]["avadataset"][row] = values
-            lists = {VIDEO_IDS: [f"{video_id}\n" for video_id in video_ids]}
+            texts = {
+                VIDEO_IDS: "".join(f"{video_id}\n" for video_id in video_ids),
+                EXTRACTION: extraction_text(self.settings),
+            }
             if annotations is not None:
-                lists[ANNOTATIONS] = ["&".join(map(str, annotation)) + "\n" for annotation in annotations]
-            for name, lines in lists.items():
-                text = stack.enter_context(atomic_write(self.out / name))
-                text.write_text("".join(lines), encoding="utf-8")
+                texts[ANNOTATIONS] = "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
+            for name, text in texts.items():
+                stack.enter_context(atomic_write(self.out / name)).write_text(text, encoding="utf-8")
 
     def remove(self) -> None:
         """Remove the files of single videos, after the layout's files hold their contents."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _open(self, settings: dict[str, object], overwrite: bool) -> None:
-        path = self.folder / SETTINGS
+    def _open(self, overwrite: bool) -> None:
+        path, settings = self.folder / SETTINGS, self.settings
         if path.exists():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
+                before = {"precision": "fp32", **json.loads(path.read_text(encoding="utf-8"))}  # the only one before
+            except (ValueError, TypeError):
                 before = {}
             different = [name for name in settings if before.get(name) != settings[name]]
             if different:
@@ -107,7 +110,7 @@ class ExtractedFeatures:
             raise InputError(f"{self.out} already holds {present[0]}: name another folder, or give --overwrite")
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(extraction_text(settings), encoding="utf-8")
 
     def _path(self, video_id: str) -> Path:
         return self.folder / f"{video_id}.npz"

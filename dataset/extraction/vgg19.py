@@ -45,8 +45,8 @@ class VGG19(nn.Module):
         self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """pool5 maps (n, 7, 7, 512), all >= 0, of pictures (n, 224, 224, 3), RGB, uint8."""
+        """pool5 maps (n, 7, 7, 512), float32, all >= 0, of pictures (n, 224, 224, 3), RGB, uint8."""
         if self.reverse_channels:
             pictures = pictures.flip(-1)
         x = (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.scale  # (n, 3, 224, 224)
-        return self.features(x).permute(0, 2, 3, 1)
+        return self.features(x.to(self.features[0].weight.dtype)).permute(0, 2, 3, 1).float()

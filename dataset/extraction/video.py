@@ -4,7 +4,6 @@ Damage does not end a video as long as half of it can be decoded: packets that c
 keep their times. In a gap, the last picture stays and the sound is silent.
 """
 
-import errno
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 
 from dataset.extraction.vgg19 import PICTURE_SIZE
 from dataset.extraction.vggish import SAMPLE_RATE
+from utils.errors import reason_of
 
 GAP = 0.1  # s, imprecision of time stamps; a larger difference is a gap
 SILENCE = 1e-4  # largest sample of a silent video; 16-bit sound has steps of 3e-5
@@ -224,28 +224,15 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
             yield container
     except av.FFmpegError as error:
         raise VideoError(f"cannot be decoded: {error.strerror or error}") from error
-    except OSError as error:
-        raise VideoError(_reason(error)) from error
+    except OSError as error:  # nothing is known of the contents, unless FFmpeg looks for a place that no file has
+        reason = reason_of(error)
+        message = f"cannot be read: {reason}" if reason else "cannot be decoded: it is damaged or not a video"
+        raise VideoError(message) from error
 
 
 def start_time(container: av.container.InputContainer) -> float:
     """The time stamp, in seconds, at which a player's clock shows 0."""
     return (container.start_time or 0) / av.time_base
-
-
-def _reason(error: OSError) -> str:
-    """Why a file cannot be read, as the system says: mostly nothing is wrong with its contents."""
-    match error.errno:
-        case errno.EACCES | errno.EPERM:
-            return "cannot be read: its permissions do not allow it"
-        case errno.EAGAIN | errno.EBUSY | errno.ETXTBSY | errno.EDEADLK:
-            return f"is in use by another program: {error.strerror}"
-        case errno.EINVAL:  # FFmpeg looks for something before the beginning of the file
-            return "cannot be decoded: it is damaged or not a video"
-        case errno.EIO:
-            return f"cannot be read from this disk: {error.strerror}"
-        case _:
-            return f"cannot be read: {error.strerror or error}"
 
 
 # ---------------------------------------------------------------------------------------------------- picture

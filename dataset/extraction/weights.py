@@ -11,7 +11,7 @@ from torch import nn
 
 from dataset.extraction.keras import read_keras_vgg19
 from utils.download import download
-from utils.errors import InputError
+from utils.errors import AccessError, InputError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _read(path: Path, file: WeightFile) -> dict:
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist: download it from {file.url}") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: is damaged, not a file of weights, or holds code; only tensors and plain values are read"

@@ -1,5 +1,6 @@
 """``load_magan(...).predict`` takes features as people have them, and says what the network's decision says."""
 
+import weakref
 from itertools import pairwise
 
 import h5py
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from configs.ave import EVENTS
 from engine.checkpoint import save_checkpoint
 from model import Event, load_magan
-from model.prediction import TrainedMAGAN, window_starts
+from model.prediction import TrainedMAGAN, Windows
 from tests.model.conftest import inputs, published_checkpoint
 from tests.reference import seeded
 from utils.errors import InputError
@@ -119,7 +121,6 @@ def test_one_video_is_predicted_as_among_others(model, test_set):
 def test_long_video_is_read_in_overlapping_windows_whose_probabilities_are_averaged(model, test_set):
     visual, audio = (np.concatenate(list(each[:3]))[:23] for each in test_set)
     prediction = model.predict(visual, audio)
-    assert window_starts(23, 10) == [0, 5, 10, 13]
     windows = {start: model.predict(visual[start : start + 10], audio[start : start + 10]) for start in (0, 5, 10, 13)}
     for second in range(23):
         covering = [(window, second - start) for start, window in windows.items() if 0 <= second - start < 10]
@@ -139,13 +140,52 @@ def test_short_video_is_read_as_if_its_last_second_went_on(model, test_set, leng
     assert all(event.end <= length for event in prediction.events)
 
 
-def test_windows_cover_every_second_and_overlap_by_half():
-    for window in (4, 5, 10):
-        for length in range(window, 45):
-            starts = window_starts(length, window)
+@pytest.mark.parametrize("size", [1, 4, 5, 10])
+def test_windows_cover_every_second_and_overlap_by_half_whatever_the_parts(size):
+    for length in (*range(1, 45), 100):
+        seconds = torch.arange(length).reshape(1, length, 1)
+        for part in (1, 3, 7, length):
+            windows = Windows(((each, -each) for each in seconds.split(part, dim=1)), size)
+            found = list(windows)
+            starts = [start for start, *_ in found]
+            assert windows.length == length
             assert starts[0] == 0
-            assert starts[-1] == length - window
-            assert all(0 < b - a <= window // 2 for a, b in pairwise(starts))
+            assert starts[-1] == max(0, length - size)
+            assert all(0 < b - a <= max(1, size // 2) for a, b in pairwise(starts))
+            for start, visual, audio in found:
+                expected = torch.arange(start, start + size).clamp(max=length - 1)  # the last second is repeated
+                assert torch.equal(visual.flatten(), expected)
+                assert torch.equal(audio, -visual)
+
+
+def test_video_in_parts_is_predicted_as_at_once(model, test_set):
+    visual, audio = (np.concatenate(list(each[:3]))[:23] for each in test_set)
+    expected = model.predict(visual, audio)
+    for size in (1, 4, 23):
+        parts = [(visual[start : start + size], audio[start : start + size]) for start in range(0, 23, size)]
+        prediction = model.predict_parts(iter(parts))
+        assert prediction.events == expected.events
+        assert np.array_equal(prediction.event_probability, expected.event_probability)
+        assert np.array_equal(prediction.class_probability, expected.class_probability)
+    with pytest.raises(ValueError, match="audio features have shape"):
+        model.predict_parts([(visual, audio[:, :5])])
+
+
+def test_long_video_in_parts_takes_no_more_memory_than_a_window_and_a_part(model, test_set):
+    """Of all parts that were handed out, only the latest ones are alive."""
+    alive = weakref.WeakSet()
+    most = 0
+
+    def parts():
+        nonlocal most
+        for _ in range(50):
+            part = [torch.from_numpy(each[0, :3].copy()) for each in test_set]
+            alive.add(part[0])
+            most = max(most, len(alive))
+            yield tuple(part)
+
+    assert len(model.predict_parts(parts()).classes) == 150
+    assert most <= 3
 
 
 def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_set):
@@ -184,7 +224,8 @@ def test_published_checkpoint_predicts_as_it_was_made(tmp_path, setting):
     torch.save(published_checkpoint(setting), tmp_path / "published.pth.tar")
     model = load_magan(tmp_path / "published.pth.tar")
     assert model.network.config.scope == "batch"
-    assert model.class_names[:2] == ["event 0", "event 1"]
+    assert model.class_names == list(EVENTS)
+    assert model.extraction == {"preprocessing": "caffe"}
     visual, audio, _ = inputs()
     expected = seeded.expected_outputs(setting, "batch")
     for row, prediction in enumerate(model.predict(visual, audio)):
@@ -205,6 +246,23 @@ def test_own_checkpoint_of_scope_batch_predicts_in_scope_video_and_says_so(train
     assert "batch.pth.tar was trained in scope batch and predicts in scope video" in caplog.text
     for given, one in zip(model.predict(*test_set), expected, strict=True):
         np.testing.assert_array_equal(given.event_probability, one.event_probability)
+
+
+def test_checkpoint_keeps_how_its_features_were_made(trained, tmp_path):
+    """Files of earlier releases do not; a network that was trained on AVE's events has read the published features."""
+    contents = torch.load(trained("supervised") / "best.pth.tar", weights_only=True)
+    assert contents.pop("extraction") == {}
+    path = tmp_path / "best.pth.tar"
+    save_checkpoint(path, contents)
+    assert load_magan(path).extraction == {}
+    save_checkpoint(path, {**contents, "class_names": list(EVENTS)})
+    assert load_magan(path).extraction == {"preprocessing": "caffe"}
+    record = {"preprocessing": "torchvision", "weights": "0123456789abcdef"}
+    save_checkpoint(path, {**contents, "class_names": list(EVENTS), "extraction": record})
+    assert load_magan(path).extraction == record
+    save_checkpoint(path, {**contents, "extraction": ["torchvision"]})
+    with pytest.raises(InputError, match="its extraction is not a dict"):
+        load_magan(path)
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(trained, tmp_path):

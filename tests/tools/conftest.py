@@ -12,8 +12,10 @@ import torch
 from dataset.annotations import Annotation
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.vggish import VGGish
+from dataset.extraction.weights import KERAS
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.videos import grey, silence, stripes, tone, write_video
+from tests.weights import NAMINGS, keras_weights, write_keras
 
 SEGMENTS = 5
 EXTRACTION = ("--gpu", "cpu", "--segments", SEGMENTS, "--frames_per_second", 1)
@@ -62,6 +64,7 @@ def weights(tmp_path_factory) -> Path:
         if name.startswith("vgg19"):
             state["classifier.0.weight"] = torch.zeros(1, 1)  # the public file has a classifier
         torch.save(state, folder / name)
+    write_keras(folder / KERAS, keras_weights(), NAMINGS[0])
     return folder
 
 

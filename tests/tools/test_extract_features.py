@@ -1,5 +1,6 @@
 """``tools.extract_features`` turns a folder of videos into an AVE-layout folder, and survives what folders hold."""
 
+import json
 import shutil
 import sys
 
@@ -61,6 +62,41 @@ def test_features_are_what_the_networks_say_of_each_video(extraction, footage, w
         parts = zip(*extractor.features(video.seconds(), 1), strict=True)
         for features, alone in zip((visual, audio), map(np.concatenate, parts), strict=True):
             np.testing.assert_allclose(features[row], alone, rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_recorded_with_the_way_they_were_made(extraction, weights):
+    record = json.loads((extraction.folder / "extraction.json").read_text())
+    fingerprint = FeatureExtractor(weights, "torchvision", torch.device("cpu"), 1).fingerprint
+    assert record == {
+        **{"preprocessing": "torchvision", "precision": "fp32", "frames_per_second": 1, "segments": SEGMENTS},
+        "weights": fingerprint,
+    }
+
+
+def test_bf16_changes_features_by_less_than_its_own_precision(footage, weights):
+    """It has 8 bits: each of 16 layers rounds to 0.4 %."""
+    video = footage.folder / f"{footage.good[0].video_id}.mp4"
+    found = {}
+    for precision in ("fp32", "bf16"):
+        extractor = FeatureExtractor(weights, "caffe", torch.device("cpu"), 2, precision)
+        parts = zip(*extractor.features(Video(video, 1, 2).seconds(), 1), strict=True)
+        found[precision] = [np.concatenate(part) for part in parts]
+    for exact, rounded in zip(found["fp32"], found["bf16"], strict=True):
+        assert exact.dtype == rounded.dtype == np.float32
+        assert 0 < np.linalg.norm(rounded - exact) < 0.02 * np.linalg.norm(exact)
+
+
+def test_frame_that_stays_goes_through_the_network_once(weights, tmp_path):
+    """And the mean over a second counts it as often as it is shown."""
+    path = write_video(tmp_path / "slow.mkv", 3, lambda time: grey(50 + 50 * int(time)), silence, frame_rate=1)
+    extractor = FeatureExtractor(weights, "caffe", torch.device("cpu"), batch_size=8)
+    pictures = []
+    extractor.vgg19.register_forward_pre_hook(lambda _, inputs: pictures.append(len(inputs[0])))
+    often, once = (
+        np.concatenate([visual for visual, _ in extractor.features(Video(path, n).seconds(), n)]) for n in (4, 1)
+    )
+    assert sum(pictures) == 6
+    np.testing.assert_allclose(often, once, rtol=1e-4, atol=1e-4)
 
 
 def test_video_of_two_rows_is_extracted_once(extraction, footage):
@@ -148,8 +184,13 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
         (footage.folder, "--weights", tmp_path / "empty"): "download it from https://",
         (footage.folder, "--weights", damaged): "is damaged",
         (footage.folder, "--weights", swapped): "are not those of VGG19",
-        (footage.folder, "--preprocessing", "caffe"): "give --weights",
-        (footage.folder, "--preprocessing", "caffe", "--weights", weights): "vgg19-caffe.pth: does not exist",
+        (
+            footage.folder,
+            "--preprocessing",
+            "caffe",
+            "--weights",
+            tmp_path / "empty",
+        ): "notop.h5: does not exist",
         (footage.folder, "--weights", weights, "--batch_size", 0): "--batch_size is 0",
         (footage.folder, "--weights", weights, "--annotations", tmp_path / "no.txt"): "no.txt",
         (footage.folder, "--weights", weights, "--gpu", "first"): "--gpu is 'first'",

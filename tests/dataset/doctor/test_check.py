@@ -1,6 +1,7 @@
 """Damage to a data folder is found, and reported with the name of the file and a cure."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from configs import MAGANConfig
 from dataset.doctor import check_folder, orders, require_valid_data
 from dataset.doctor.features import SAMPLED
 from dataset.doctor.report import ERROR, NOTE, WARNING
-from dataset.layout import ANNOTATIONS, FILES, NOISY, ORDERS
+from dataset.layout import ANNOTATIONS, EXTRACTION, FILES, NOISY, ORDERS
 from dataset.size import AVE
 from utils.errors import InputError
 
@@ -90,6 +91,25 @@ def test_empty_folder_lacks_every_file(tmp_path):
     for name, cure in zip(missing, cures, strict=True):
         assert ("make_labels" if "labels" in name else f"tools.download --data_root {tmp_path}") in cure
     assert f"tools.download --data_root {tmp_path}" in only(report, WARNING).cure  # for the noisy videos
+
+
+def test_record_of_the_extraction_is_checked(root):
+    record = {"preprocessing": "caffe", "precision": "fp32", "frames_per_second": 16, "segments": 10, "weights": "0"}
+    path = root / EXTRACTION
+    path.write_text(json.dumps(record))
+    assert "extracted from videos with caffe preprocessing, 16 pictures a second" in only(look(root), NOTE).message
+    for text, sentence in (
+        (json.dumps({**record, "segments": 5}), "describes features of 5 segments, but the folder has features of 10"),
+        (json.dumps({**record, "preprocessing": "none"}), "its preprocessing is 'none', expected torchvision or caffe"),
+        ("{}", "is not a record of tools.extract_features: it names no preprocessing"),
+        ("[" * 100_000, "is not a record of tools.extract_features"),
+        ("damaged", "is not a record of tools.extract_features"),
+    ):
+        path.write_text(text)
+        finding = only(look(root))
+        assert finding.message.startswith(f"{path}: ")
+        assert sentence in finding.message
+        assert "move it away" in finding.cure
 
 
 def test_noisy_videos_may_be_absent_altogether_but_not_in_part(root):
