@@ -20,7 +20,7 @@ class Details(NamedTuple):
 
     event_probability: Tensor  # (n, t), float64, that a segment shows an event
     class_probability: Tensor  # (n, K), float64
-    observation: Observation  # (n, t) and (n, t, r), float64
+    observation: Observation  # (n, t) and (n, t, r), float64; None for what a variant has not
 
 
 class Evaluation(NamedTuple):
@@ -74,14 +74,16 @@ def evaluate(
             if detailed:
                 results["event_probability"] = torch.sigmoid(outputs.is_event.double())
                 results["class_probability"] = model.class_probability(outputs)
-                results |= {name: values.double() for name, values in observation()._asdict().items()}
+                results |= {
+                    name: values.double() for name, values in observation()._asdict().items() if values is not None
+                }
             batches.append({name: values[:share] for name, values in results.items()})
 
     shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])
     whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
     details = None
     if detailed:
-        observation = Observation(*(whole[name] for name in Observation._fields))
+        observation = Observation(*(whole.get(name) for name in Observation._fields))
         details = Details(whole["event_probability"], whole["class_probability"], observation)
     return Evaluation(whole["predicted"], whole["truth"], model.config.num_events, details)
 
