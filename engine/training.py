@@ -185,6 +185,7 @@ class Trainer:
             for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
                 if accuracies[score] > getattr(best, score):
                     vars(best).update(accuracies, epoch=state.epoch)
+        videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
             self.run.record(
                 {
@@ -194,7 +195,7 @@ class Trainer:
                     **accuracies,
                     "lr": self.schedule.get_last_lr()[0],
                     "seconds": round(state.seconds, 3),
-                    "videos_per_s": round(self._videos_per_second(), 2),
+                    "videos_per_s": round(videos_per_second, 2),
                 }
             )
         if self.best.epoch == state.epoch:

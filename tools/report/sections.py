@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from configs import SETTING_NAMES
-from configs.variants import VARIANTS
 from dataset.annotations import video_ids
 from engine.evaluation import Evaluation
 from engine.experiment import Experiment
@@ -27,7 +26,6 @@ from tools.report.figures import (
 from tools.report.page import Picture, Section, Table
 from tools.report.statistics import correlation, known_bias, statistics
 
-PICTURE, SOUND, MULTIMODAL = "u of the picture", "u of the sound", "m, multimodal"  # gates
 EXTREMES = 3  # videos shown of the worst, the median and the best
 NO_TERM = {"epoch", "train_accuracy", "val_accuracy", "test_accuracy", "lr", "seconds", "videos_per_s"}
 
@@ -86,11 +84,7 @@ class Report:
         return [
             f"Checkpoint {checkpoint.path}{made}; data {self.experiment.options.data_root}. Scored in attention scope "
             f"{config.model.scope}, {config.training.precision}, batches of {config.training.test_batch_size}; a "
-            f"segment is an event above the probability {config.model.event_threshold:g}.",
-            *(
-                f"Variant {name} of the network. {VARIANTS[name].part}: {VARIANTS[name].sentence}."
-                for name in config.model.variant
-            ),
+            f"segment is an event above the probability {config.model.event_threshold:g}."
         ]
 
     @property
@@ -218,11 +212,7 @@ class Report:
     def modalities(self) -> Section:
         """The gates, and what the network knows by one modality alone."""
         gates, gates_said, pictures = self._gates()
-        balances = {}
-        if PICTURE in gates:
-            balances["the difference of the unimodal gates"] = gates[PICTURE].values - gates[SOUND].values
-        if MULTIMODAL in gates:
-            balances["m"] = gates[MULTIMODAL].values
+        balances = {"the difference of the unimodal gates": gates[0].values - gates[1].values, "m": gates[2].values}
         if self.seen is None:
             test_said = "not available: all videos of the split show one event."
         else:
@@ -232,71 +222,47 @@ class Report:
         paragraphs = [f"Gates. {gates_said}", f"A test without gates: {test_said}", *self._against_the_truth(balances)]
         return Section("What the model hears, and what it sees", paragraphs, pictures)
 
-    def _gates(self) -> tuple[dict[str, Dots], str, list[Picture]]:
+    def _gates(self) -> tuple[list[Dots], str, list[Picture]]:
         """The gates of each event, what is to be said of them, and their picture, if there are events."""
-        stats, observation = self.stats, self.evaluation.details.observation
-        styles = {PICTURE: SEEN, SOUND: HEARD, MULTIMODAL: JOINED}
-        values = {
-            label: gate.numpy()  # (n, t)
-            for label, gate in zip(
-                styles, (observation.picture_gate, observation.sound_gate, observation.multimodal_gate), strict=True
-            )
-            if gate is not None
-        }
-        gates = {label: Dots(label, stats.event_mean(gate), styles[label]) for label, gate in values.items()}
+        stats = self.stats
+        values = [gate.numpy() for gate in self.evaluation.details.observation[2:]]  # (n, t) each
+        labels = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
+        gates = [
+            Dots(label, stats.event_mean(gate), style)
+            for (label, style), gate in zip(labels.items(), values, strict=True)
+        ]
         event = stats.truth < stats.num_events
         means = "; ".join(
             f"{label} {_mean(gate[event])} on events and {_mean(gate[~event])} on background"
-            for label, gate in values.items()
+            for label, gate in zip(labels, values, strict=True)
         )
-        said = [self._unimodal_gates_read() if PICTURE in gates else "This variant has no unimodal gates."]
-        if MULTIMODAL not in gates:
-            said.append("It has no multimodal gate: the modalities are fused by their mean.")
-        else:
-            said.append(
-                "m weighs visual' against audio': 1 is visual' alone, 0 audio' alone. But each of these two has been "
-                f"made from both modalities before, so {_not_deprived(values[MULTIMODAL])}."
-            )
-            if self.setting == "supervised" and "no-gate-loss" not in self.experiment.config.model.variant:
-                said.append(
-                    "The loss, as published, also wants m to be high on events, so it says at least as much about "
-                    "event or background as about picture or sound."
-                )
-        if not gates:
-            return gates, " ".join(said), []
-        said.append(f"Means: {means}.")
+        reads = {
+            "supervised": "u of the picture (in the paper u_v) reads the encoded picture, u of the sound (u_a) the "
+            "encoded sound. Both are trained to be high where there is an event.",
+            "weakly": "As published, the gate named u_a reads the visual query and the one named u_v the audio query; "
+            "here each is named for what it reads. No loss is on these gates themselves, and they weigh only the part "
+            f"alpha = {self.experiment.config.model.alpha:g} of what passes.",
+        }[self.setting]
+        trained = {
+            "supervised": " The loss, as published, also wants m to be high on events, so it says at least as much "
+            "about event or background as about picture or sound.",
+            "weakly": "",
+        }[self.setting]
+        said = (
+            f"{reads} m weighs visual' against audio': 1 is visual' alone, 0 audio' alone. But each of these two has "
+            f"been made from both modalities before, so {_not_deprived(values[2])}.{trained} Means: {means}."
+        )
         if not self.present:
-            return gates, " ".join(said), []
-        balance = gates[PICTURE].values - gates[SOUND].values if PICTURE in gates else gates[MULTIMODAL].values
-        order = sorted(self.present, key=lambda k: balance[k])
-        draw_dots(
-            self.out / "gates.png", [*gates.values()], self.names, order, "mean gate on the segments of the event"
-        )
-        by = "the difference of the unimodal ones" if PICTURE in gates else "m"
+            return gates, said, []
+        order = sorted(self.present, key=lambda k: gates[0].values[k] - gates[1].values[k])
+        draw_dots(self.out / "gates.png", gates, self.names, order, "mean gate on the segments of the event")
         picture = Picture(
             self.out / "gates.png",
             f"Mean gates per event. By them, {_ends(self.names, order)}. {means}.",
-            f"The gates of each event, on its segments, sorted by {by}: rather heard at the top, rather seen at the "
-            "bottom.",
+            "The gates of each event, on its segments, sorted by the difference of the unimodal ones: rather heard at "
+            "the top, rather seen at the bottom.",
         )
-        return gates, " ".join(said), [picture]
-
-    def _unimodal_gates_read(self) -> str:
-        """What the unimodal gates read, and what trains them."""
-        as_published = {
-            "supervised": "u of the picture (in the paper u_v) reads the encoded picture, u of the sound (u_a) the "
-            "encoded sound.",
-            "weakly": "As published, the gate named u_a reads the visual query and the one named u_v the audio query; "
-            "here each is named for what it reads.",
-        }
-        alpha = self.experiment.config.model.alpha
-        trained = {
-            "supervised": "Both are trained to be high where there is an event.",
-            "weakly": "No loss is on these gates themselves, and they weigh only the part "
-            f"alpha = {alpha:g} of what passes.",
-        }[self.setting]
-        mended = "mend-gates" in self.experiment.config.model.variant
-        return f"{as_published['supervised' if mended else self.setting]} {trained}"
+        return gates, said, [picture]
 
     def _mismatched(self) -> tuple[list[Dots], str, Picture]:
         """What is known of each event by both modalities and by one alone, what is to be said of it, and its picture.

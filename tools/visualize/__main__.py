@@ -7,7 +7,6 @@ the segments of the whole split whose event fills a part of the frame.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,6 @@ from utils.packages import require_packages
 if TYPE_CHECKING:
     from engine.evaluation import Evaluation
     from tools.visualize.attention_figure import Attention
-
-log = logging.getLogger(__name__)
 
 FRAME_HEIGHT = 180  # pixels
 
@@ -100,11 +97,6 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
 
     evaluation = experiment.score(detailed=True)
-    observation, variant = evaluation.details.observation, " ".join(experiment.config.model.variant)
-    if observation.visual_attention is None:
-        raise InputError(f"{checkpoint}: a network of variant {variant} has no spatial attention to draw")
-    if observation.absent:
-        log.info("variant %s: without %s", variant, ", ".join(observation.absent))
     regions = known_regions(folder, (len(dataset.parts[0][0]), t, h, w))
     if regions is not None:
         regions = regions[rows]  # in the split's order
@@ -139,20 +131,15 @@ def attention_of(
     from tools.visualize.attention_figure import Attention
 
     details, observation = evaluation.details, evaluation.details.observation
-    predicted, truth, event_probability = (
-        values[place].numpy() for values in (evaluation.predicted, evaluation.truth, details.event_probability)
+    predicted, truth, event_probability, m1, m2, *gates = (
+        values[place].numpy()
+        for values in (evaluation.predicted, evaluation.truth, details.event_probability, *observation)
     )
-    m1, m2, *gates = (None if values is None else values[place].numpy() for values in observation)
-    maps = {"m1\nvisual": m1, "m2\naudio-\nguided": m2}
     styles = {"u of the picture": SEEN, "u of the sound": HEARD, "m, multimodal": JOINED}
     return Attention(
         Timeline(title, truth, predicted, event_probability),
-        {name: values.reshape(-1, *size) for name, values in maps.items() if values is not None},
-        [
-            Dots(label, gate, style)
-            for (label, style), gate in zip(styles.items(), gates, strict=True)
-            if gate is not None
-        ],
+        {"m1\nvisual": m1.reshape(-1, *size), "m2\naudio-\nguided": m2.reshape(-1, *size)},
+        [Dots(label, gate, style) for (label, style), gate in zip(styles.items(), gates, strict=True)],
         regions,
         frames,
     )
@@ -167,13 +154,11 @@ def shares_inside(evaluation: "Evaluation", regions: np.ndarray) -> tuple[int, d
     inside = regions.reshape(*regions.shape[:2], -1).astype(float)  # (n, t, r)
     counted = inside.any(axis=-1) & ~inside.all(axis=-1)
     observation = evaluation.details.observation
-    parts = {"of the area": np.full_like(inside, 1 / inside.shape[-1])}
-    for name, attention in {
-        "of m1, visual spatial attention": observation.visual_attention,
-        "of m2, audio-guided attention": observation.audio_guided_attention,
-    }.items():
-        if attention is not None:
-            parts[name] = attention.numpy()
+    parts = {
+        "of the area": np.full_like(inside, 1 / inside.shape[-1]),
+        "of m1, visual spatial attention": observation.visual_attention.numpy(),
+        "of m2, audio-guided attention": observation.audio_guided_attention.numpy(),
+    }
     shares = {name: (part * inside).sum(axis=-1)[counted] for name, part in parts.items()}
     return int(counted.sum()), {name: float(share.mean()) for name, share in shares.items() if len(share)}
 
