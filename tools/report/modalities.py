@@ -12,7 +12,7 @@ from tools.report.statistics import Statistics
 
 
 def gates_by_name(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The gates of a detailed evaluation that the network has, (n, t) each: of the picture, of the sound and of both."""
+    """The gates in a detailed evaluation, (n, t) each: of the picture, of the sound and of both; those that it has."""
     gates = evaluation.details.observation[2:]
     return {name: gate.numpy() for name, gate in zip(GATES, gates, strict=True) if gate is not None}
 
