@@ -72,6 +72,7 @@ class Config:
         """The config as plain values, in the form of the config files."""
         sections = asdict(self)
         sections["training"]["lr_milestones"] = list(self.training.lr_milestones)
+        sections["model"]["variant"] = list(self.model.variant)
         return sections
 
     def with_values(self, values: Mapping[str, object], source: str) -> "Config":

@@ -21,7 +21,7 @@ class Details(NamedTuple):
     """Class probabilities, gates and attention; n, t, K, r count videos, segments, scored classes and regions."""
 
     class_probability: Tensor  # (n, K), float64
-    observation: Observation  # (n, t) and (n, t, r), float64
+    observation: Observation  # (n, t) and (n, t, r), float64; None for what a variant has not
 
 
 class Evaluation(NamedTuple):
@@ -80,7 +80,7 @@ def evaluate(
     whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
     details = None
     if detailed:
-        observation = Observation(*(whole[name] for name in Observation._fields))
+        observation = Observation(*(whole.get(name) for name in Observation._fields))
         details = Details(whole["class_probability"], observation)
     return Evaluation(whole["predicted"], whole["truth"], whole["event_probability"], model.config.num_events, details)
 
@@ -106,7 +106,7 @@ def evaluate_batch(
     }
     if observation:
         results["class_probability"] = model.class_probability(outputs)
-        results |= {name: values.double() for name, values in observation()._asdict().items()}
+        results |= {name: values.double() for name, values in observation()._asdict().items() if values is not None}
     return results
 
 

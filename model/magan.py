@@ -17,13 +17,22 @@ LossTerms = dict[str, Tensor]  # scalars by name, their sum ``loss`` first
 class MAGAN(nn.Module):
     """The part that both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
 
+    A setting makes the whole network, then ``model.variants`` replaces what the config's variants change.
+
     Args:
         config: the hyperparameters.
         unimodal_gates: the setting's unimodal gates.
         num_classes: K, the number of classes that the setting scores, background included if it is scored as a class.
+        localization: the setting's heads.
     """
 
-    def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: MAGANConfig,
+        unimodal_gates: UnimodalGates,
+        num_classes: int,
+        localization: type[Localization] = Localization,
+    ) -> None:
         super().__init__()
         self.config = config
 
@@ -41,7 +50,7 @@ class MAGAN(nn.Module):
         self.co_interaction = CoInteraction(config, unimodal_gates, num_classes)
 
         # ---------------------------------------------------------------------------------------- localize
-        self.localization = Localization(config.d_model, num_classes)
+        self.localization = localization(config.d_model, num_classes)
 
     def forward(self, visual: Tensor, audio: Tensor) -> NamedTuple:
         """Localise the event of each video.
@@ -86,6 +95,10 @@ class MAGAN(nn.Module):
     def localize(self, interactions: Interactions) -> NamedTuple:
         """The setting's outputs from the gated features."""
         raise NotImplementedError
+
+    def make_outputs(self, **values: Tensor | None) -> NamedTuple:
+        """The ``outputs`` of the network, which may leave out some of the values."""
+        return self.outputs(*(values[name] for name in self.outputs._fields))
 
     def _check_inputs(self, visual: Tensor, audio: Tensor) -> None:
         config = self.config

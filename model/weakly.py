@@ -1,5 +1,8 @@
 """The weakly-supervised setting: a label for each video."""
 
+import operator
+from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -7,18 +10,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs import MAGANConfig
-from model.co_interaction import Interactions, UnimodalGates
+from model.co_interaction import Interactions, UnimodalGates, softmax
+from model.localization import GatedLocalization
 from model.magan import MAGAN, LossTerms
 from model.temporal_relations import Relations
+from model.variants import apply_variants
 
 
 class WeaklySupervisedOutputs(NamedTuple):
-    """K counts the events and background, the last class."""
+    """K counts the events and background, the last class.
+
+    A variant with one of the two gates, or scores, has that one alone, and None if it has neither.
+    """
 
     is_event: Tensor  # (b, t), logits
     event: Tensor  # (b, K), softmax output
-    gate: Tensor  # (b, t), unimodal gate times multimodal gate
-    gate_score: Tensor  # (b, K), unimodal score times multimodal score
+    gate: Tensor | None  # (b, t), unimodal gate times multimodal gate
+    gate_score: Tensor | None  # (b, K), unimodal score times multimodal score
 
 
 class WeaklySupervisedUnimodalGates(UnimodalGates):
@@ -30,26 +38,31 @@ class WeaklySupervisedUnimodalGates(UnimodalGates):
         u_a = torch.sigmoid(self.audio_gate(relations.visual_query))  # (b, t, 1)
         u_v = torch.sigmoid(self.visual_gate(relations.audio_query))  # (b, t, 1)
         visual_score, audio_score = self.gated_scores(relations.visual_query, relations.audio_query, u_a, u_v)
-        return torch.sigmoid(u_a * u_v).squeeze(-1), torch.softmax(visual_score * audio_score, dim=-1)
+        return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
 
 
 class WeaklySupervisedMAGAN(MAGAN):
     """MAGAN for video labels: ``model(visual, audio)`` returns ``WeaklySupervisedOutputs``."""
 
     setting = "weakly"
+    outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
-        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), num_classes=classes)
+        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), classes, GatedLocalization)
+        self.event_term, self.gate_term = published_event_term, published_gate_term
+        apply_variants(self)
 
     def localize(self, interactions: Interactions) -> WeaklySupervisedOutputs:
-        is_event, raw = self.localization(interactions.fused)
-        gated = torch.sigmoid(is_event).unsqueeze(-1) * raw.unsqueeze(1)  # (b, t, K)
-        return WeaklySupervisedOutputs(
-            is_event,
-            event=torch.softmax(gated.max(dim=1).values, dim=-1),
-            gate=interactions.um_gate * interactions.mm_gate,
-            gate_score=interactions.um_score * interactions.mm_score,
+        is_event, event = self.localization(interactions.fused)
+        um_logits, mm_logits = interactions.um_logits, interactions.mm_logits
+        return self.make_outputs(
+            is_event=is_event,
+            event=softmax(event),
+            event_logits=event,
+            gate=joined(operator.mul, interactions.um_gate, interactions.mm_gate),
+            gate_score=joined(operator.mul, softmax(um_logits), softmax(mm_logits)),
+            gate_logits=joined(operator.add, um_logits, mm_logits),
         )
 
     def loss(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> LossTerms:
@@ -60,11 +73,10 @@ class WeaklySupervisedMAGAN(MAGAN):
         Returns:
             The scalar terms by name, ``loss``, their sum, first.
         """
-        terms = {
-            "event": F.multilabel_soft_margin_loss(outputs.event, labels),
-            "gate": F.multilabel_soft_margin_loss(outputs.gate_score, labels),
-        }
-        return {"loss": terms["event"] + terms["gate"], **terms}
+        terms = {"event": self.event_term(outputs, labels)}
+        if outputs.gate_score is not None:
+            terms["gate"] = self.gate_term(outputs, labels)
+        return {"loss": sum(terms.values()), **terms}
 
     def decide(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
@@ -74,13 +86,33 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """(b, K), float64: the scores that the decision compares, normalised to a sum of 1."""
-        score = outputs.event.double() + outputs.gate_score.double()
+        score = joined(operator.add, *(score.double() for score in self._scores(outputs)))
         return score / score.sum(dim=-1, keepdim=True)
 
     def correct(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
         """Whether the best class of each video (b,) is its training label (b, K); segments have no labels."""
         return self._best_class(outputs) == labels.argmax(dim=-1)
 
+    def _best_class(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        return joined(operator.add, *self._scores(outputs)).argmax(dim=-1)
+
     @staticmethod
-    def _best_class(outputs: WeaklySupervisedOutputs) -> Tensor:
-        return (outputs.event + outputs.gate_score).argmax(dim=-1)
+    def _scores(outputs: WeaklySupervisedOutputs) -> list[Tensor]:
+        """The scores that the decision adds up."""
+        return [score for score in (outputs.event, outputs.gate_score) if score is not None]
+
+
+def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
+    """Of the video's score, a softmax output, which the loss squashes once more."""
+    return F.multilabel_soft_margin_loss(outputs.event, labels)
+
+
+def published_gate_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
+    """Of the score by the gates, a product of softmax outputs, which the loss squashes once more."""
+    return F.multilabel_soft_margin_loss(outputs.gate_score, labels)
+
+
+def joined(join: Callable[[Tensor, Tensor], Tensor], *parts: Tensor | None) -> Tensor | None:
+    """Join those of the parts that the network has; None if it has none of them."""
+    there = [part for part in parts if part is not None]
+    return reduce(join, there) if there else None

@@ -1,0 +1,154 @@
+"""Variants through the commands: they train in several processes, and their checkpoints keep them."""
+
+import csv
+import json
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+import torch
+
+from configs import load_config
+from configs.variants import variants_of
+from model import load_magan
+from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
+from tests.reference import seeded
+from utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def variant_run(tmp_path_factory, run, data_root, small_config):
+    """The folder of a short run of a variant."""
+    runs = {}
+
+    def train(setting, *names):
+        if (setting, names) not in runs:
+            runs[setting, names] = folder = tmp_path_factory.mktemp("variant") / "run"
+            arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--n_epoch", 1)
+            run(SCRIPTS[setting], *arguments, "--snapshot_pref", folder, "--variant", *names)
+        return runs[setting, names]
+
+    return train
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_every_variant_trains_in_two_processes_as_in_one(run, data_root, small_config, tmp_path, setting):
+    """A batch of all 48 videos: in float64 and without dropout, an epoch of one step is the same in both."""
+    contents = json.loads(small_config(setting).read_text())
+    contents["model"] |= {name: 0.0 for name in contents["model"] if name.endswith("dropout")}
+    contents["training"] |= {"precision": "fp64", "batch_size": 64, "n_epoch": 1}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(contents))
+    module = ("-m", "tests.engine.train_variants", SCRIPTS[setting])
+    arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", config)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    for name, launcher in (("one", ()), ("two", torchrun)):
+        ports = ",".join(map(str, free_ports(len(variants_of(setting)))))
+        command = [sys.executable, *launcher, *module, tmp_path / name, ports, *arguments]
+        result = subprocess.run(
+            [*map(str, command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+        )
+        assert result.returncode == 0, result.stderr
+    for name in variants_of(setting):
+        one, two = (
+            torch.load(tmp_path / count / name / "last.pth.tar", weights_only=True)["weights"]
+            for count in ("one", "two")
+        )
+        assert one.keys() == two.keys()
+        for key in one:
+            torch.testing.assert_close(one[key], two[key], rtol=0, atol=1e-9, msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [("supervised", ("no-a2v", "no-unimodal-gates")), ("weakly", ("no-gate-loss", "mend-pooling"))],
+)
+def test_run_and_its_checkpoints_keep_the_variant(run, data_root, variant_run, setting, names):
+    folder = variant_run(setting, *names)
+    assert json.loads((folder / "config.json").read_text())["model"]["variant"] == list(names)
+    checkpoint = torch.load(folder / "best.pth.tar", weights_only=True)
+    assert checkpoint["config"]["model"]["variant"] == list(names)
+    with open(folder / "metrics.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    terms = {"supervised": ["loss", "is_event", "event", "mm_gate", "mm_score"], "weakly": ["loss", "event"]}[setting]
+    assert list(row)[1 : list(row).index("train_accuracy")] == terms
+
+    # Nothing on the command line names the variant again.
+    arguments = ("--gpu", "cpu", "--data_root", data_root)
+    result = run(SCRIPTS[setting], *arguments, "--evaluate", "--resume", folder / "best.pth.tar")
+    assert result.stdout == f"Evaluation results (acc): {float(row['test_accuracy']):.4f}%.\n"
+    model = load_magan(folder / "best.pth.tar")
+    assert model.network.config.variant == names
+    assert model.predict(torch.rand(10, 2, 2, 512), torch.rand(10, 128)).classes.shape == (10,)
+
+
+def test_run_of_a_variant_is_resumed_as_that_variant(run, data_root, variant_run, tmp_path):
+    last = variant_run("supervised", "no-a2v", "no-unimodal-gates") / "last.pth.tar"
+    arguments = ("--gpu", "cpu", "--data_root", data_root, "--resume", last)
+    result = run("supv_main.py", *arguments, "--variant", "no-v2a", status=2)
+    assert "was trained with variant ['no-a2v', 'no-unimodal-gates'], not ['no-v2a']" in result.stderr
+    run("supv_main.py", *arguments, "--variant", "no-unimodal-gates", "no-a2v", "--n_epoch", 1)
+
+
+def test_weights_of_another_variant_are_refused_by_both_names(run, data_root, variant_run, trained, tmp_path):
+    arguments = ("--gpu", "cpu", "--data_root", data_root, "--snapshot_pref", tmp_path / "run", "--evaluate")
+    full = trained("supervised") / "best.pth.tar"
+    result = run("supv_main.py", *arguments, "--resume", full, "--variant", "no-v2a", status=2)
+    assert f"{full}: has the weights of the full network, not of variant no-v2a" in result.stderr
+    other = variant_run("supervised", "no-a2v", "no-unimodal-gates") / "best.pth.tar"
+    result = run("supv_main.py", *arguments, "--resume", other, "--variant", "no-v2a", status=2)
+    assert f"{other}: has the weights of variant no-a2v no-unimodal-gates, not of variant no-v2a" in result.stderr
+
+
+@pytest.mark.parametrize("evaluate", [True, False])
+@pytest.mark.parametrize("name", ["no-v2a", "mend-gate-terms"])
+def test_published_checkpoint_with_a_variant_is_refused(
+    run, published, seeded_data, data_root, tmp_path, evaluate, name
+):
+    """Also with one that has the same parameters: the authors' network is the full one."""
+    path = published / "supervised.pth.tar"
+    mode = ("--data_root", seeded_data, "--evaluate") if evaluate else ("--data_root", data_root)
+    arguments = ("--gpu", "cpu", *mode, "--snapshot_pref", tmp_path / "run", "--resume", path, "--variant", name)
+    result = run("supv_main.py", *arguments, status=2)
+    assert f"{path}: published by the authors, has the weights of the full network, not of variant {name}" in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "names", "said"),
+    [
+        ("supv_main.py", ["mend-pooling"], "the supervised setting has no variant mend-pooling"),
+        ("weakly_main.py", ["mend-score-terms"], "the weakly setting has no variant mend-score-terms"),
+        ("supv_main.py", ["no-a2v", "no-attention-gate"], "variants no-a2v and no-attention-gate both change"),
+        ("supv_main.py", ["no-attention"], "variant is 'no-attention', expected names of no-refine-visual"),
+    ],
+)
+def test_names_that_cannot_be_used_are_one_sentence_and_status_2(run, tmp_path, script, names, said):
+    result = run(script, "--gpu", "cpu", "--snapshot_pref", tmp_path / "run", "--variant", *names, status=2)
+    assert said in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoint_with_a_variant_of_the_other_setting_is_refused(variant_run, tmp_path):
+    from engine.checkpoint import save_checkpoint
+
+    contents = torch.load(variant_run("weakly", "no-gate-loss", "mend-pooling") / "best.pth.tar", weights_only=True)
+    contents["config"]["model"]["variant"] = ["mend-score-terms"]
+    save_checkpoint(tmp_path / "wrong.pth.tar", contents)
+    with pytest.raises(InputError, match=r"wrong\.pth\.tar, its config: the weakly setting has no variant mend-score"):
+        load_magan(tmp_path / "wrong.pth.tar")
+
+
+def test_configs_of_both_settings_name_no_variant():
+    for name in ("main.json", "weak.json"):
+        assert load_config(ROOT / "configs" / name).model.variant == ()
