@@ -1,20 +1,14 @@
-"""Variants through the commands: they train in several processes, and their checkpoints keep them."""
+"""Variants through the commands: their checkpoints keep them."""
 
 import csv
 import json
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack
 
 import pytest
 import torch
 
 from configs import load_config
-from configs.variants import variants_of
 from model import load_magan
-from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
-from tests.reference import seeded
+from tests.conftest import ROOT, SCRIPTS
 from utils.errors import InputError
 
 
@@ -31,41 +25,6 @@ def variant_run(tmp_path_factory, run, data_root, small_config):
         return runs[setting, names]
 
     return train
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", seeded.SETTINGS)
-def test_every_variant_trains_in_two_processes_as_in_one(run, data_root, small_config, tmp_path, setting):
-    """A batch of all 48 videos: in float64 and without dropout, an epoch of one step is the same in both."""
-    contents = json.loads(small_config(setting).read_text())
-    contents["model"] |= {name: 0.0 for name in contents["model"] if name.endswith("dropout")}
-    contents["training"] |= {"precision": "fp64", "batch_size": 64, "n_epoch": 1}
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(contents))
-    module = ("-m", "tests.engine.train_variants", SCRIPTS[setting])
-    arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", config)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    for name, launcher in (("one", ()), ("two", torchrun)):
-        ports = ",".join(map(str, free_ports(len(variants_of(setting)))))
-        command = [sys.executable, *launcher, *module, tmp_path / name, ports, *arguments]
-        result = subprocess.run(
-            [*map(str, command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
-        )
-        assert result.returncode == 0, result.stderr
-    for name in variants_of(setting):
-        one, two = (
-            torch.load(tmp_path / count / name / "last.pth.tar", weights_only=True)["weights"]
-            for count in ("one", "two")
-        )
-        assert one.keys() == two.keys()
-        for key in one:
-            torch.testing.assert_close(one[key], two[key], rtol=0, atol=1e-9, msg=f"{name}: {key}")
 
 
 @pytest.mark.parametrize(
