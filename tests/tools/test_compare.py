@@ -181,17 +181,24 @@ def test_failed_run_is_named_and_the_others_go_on(comparison, tmp_path, run):
 # Bad input
 
 
-def test_arguments_that_the_comparison_sets_are_refused(run, comparison, tmp_path):
-    for more, message in (
-        (("--seed", 3), "--seed: is set by the comparison"),
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--seed", "3"), "--seed: is set by the comparison"),
         (("--resume=auto",), "--resume=auto: is set by the comparison"),
-        (("--clip_gradient", "0"), "clip_gradient is 0.0, expected more than 0"),
         (("--lr", "1e-3"), "--lr: is set by the comparison"),
-        (("--nothing",), "unrecognized arguments: --nothing"),
-    ):
-        result = run("tools.compare", *comparison(tmp_path / "out"), *more, status=2)
-        assert message in result.stderr
-        assert not (tmp_path / "out").exists()
+        (("--clip_gradient", "0"), "clip_gradient is 0.0, expected more than 0"),
+    ],
+)
+def test_arguments_that_the_comparison_sets_are_refused(data_root, more, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_plan("supervised", data_root, more, 1, value_flags(["lr=1e-3,3e-3"]))
+
+
+def test_argument_that_the_entry_script_does_not_have_is_refused(run, comparison, tmp_path):
+    result = run("tools.compare", *comparison(tmp_path / "out"), "--nothing", status=2)
+    assert "unrecognized arguments: --nothing" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_folder_of_another_comparison_is_refused(run, comparison, tmp_path):
