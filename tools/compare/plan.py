@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import CONFIGS, ROOT, load_config, parse_options
+from configs.variants import variants_of
 from dataset import AVEFolder
 from engine.experiment import number_of_parameters
 from engine.measures import yardsticks
@@ -158,8 +159,6 @@ def make_plan(
 
 def variant_flags(names: Sequence[str], setting: str) -> dict[str, list[str]]:
     """The flags of the full network and of each variant, by name; ``A+B`` combines two, ``all`` is each one alone."""
-    from configs.variants import variants_of
-
     if "all" in names:
         names = [*variants_of(setting), *(name for name in names if name != "all")]
     return {FULL: []} | {name: ["--variant", *name.split("+")] for name in names if name != FULL}
