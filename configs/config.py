@@ -29,6 +29,8 @@ class TrainingConfig:
     """
 
     lr: float = 1e-4  # of Adam
+    # The first steps over which the learning rate rises to lr, linearly: step s has s / warmup_steps of it.
+    warmup_steps: int = field(default=0, metadata={"since": "1.1"})
     lr_milestones: tuple[int, ...] = (10, 20, 30)  # epochs after which the learning rate ...
     lr_factor: float = 0.5  # ... is multiplied by this factor
     clip_gradient: float = 0.5  # maximum norm of the gradient of all parameters together
@@ -47,7 +49,11 @@ class TrainingConfig:
             raise TypeError(f"lr_milestones is {short_repr(self.lr_milestones)}, expected epochs, whole numbers from 1")
         object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
         # Seed and epoch are combined into a 64-bit seed.
-        check_types(self, at_least={"seed": 0, "num_workers": 0}, at_most={"seed": 2**44 - 1, "num_workers": 256})
+        check_types(
+            self,
+            at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0},
+            at_most={"seed": 2**44 - 1, "num_workers": 256},
+        )
         for name in ("lr", "lr_factor", "clip_gradient"):
             if not 0 < getattr(self, name) <= sys.float_info.max:
                 raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected more than 0")

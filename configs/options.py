@@ -131,6 +131,7 @@ def parse_options(
     override("--test_batch_size", type=int, metavar="N", help="videos in an evaluation batch")
     override("--n_epoch", type=int, metavar="N", help="epochs")
     override("--lr", type=float, metavar="X", help="learning rate")
+    override("--warmup_steps", type=int, metavar="N", help="first steps over which the learning rate rises linearly")
     override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
     override("--seed", type=int, metavar="N", help="of all random numbers")
     override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")

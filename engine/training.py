@@ -20,6 +20,7 @@ from engine.cuda_graph import StepGraph
 from engine.distributed import Ranks
 from engine.evaluation import evaluate, result_line
 from engine.feeds import Feed
+from engine.learning import LearningWatch
 from engine.measures import Measures, as_columns
 from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
@@ -105,6 +106,7 @@ class Trainer:
         self.sums = EpochSums(device, ranks)
         # Whether all steps of the epoch were finite, and the number of steps before the first one that was not.
         self.all_finite, self.finite_steps = (torch.ones((), dtype=torch.int64, device=device) for _ in range(2))
+        self.watch = LearningWatch(model, feeds.train.dataset)
         self.state = TrainingState()
         self.signal: int | None = None
         self.can_resume = False  # whether last.pth.tar exists
@@ -158,12 +160,24 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
         inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
+        lr, share_of_lr = self.schedule.get_last_lr()[0], self.warmup_share()
+        self.optimizer.param_groups[0]["lr"] = lr * share_of_lr
         share, whole = self.feeds.train.batches.sizes(self.state.iteration)
         update = partial(self.update, share=share, whole=whole)
-        if self.graph and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
-            self.graph(update, inputs, key=self.schedule.get_last_lr())
+        # The small last batch has no graph, nor do the steps of the warm-up, each with a learning rate of its own.
+        if self.graph and share == self.feeds.train.batches.largest_share and share_of_lr == 1:
+            self.graph(update, inputs, key=lr)
         else:
             update(*inputs)
+
+    @property
+    def steps(self) -> int:
+        """Updates of the run so far."""
+        return (self.state.epoch - 1) * len(self.feeds.train) + self.state.iteration
+
+    def warmup_share(self) -> float:
+        """The share of the learning rate that the next update has: less than 1 in the first ``warmup_steps``."""
+        return min(1.0, (self.steps + 1) / max(1, self.config.training.warmup_steps))
 
     def update(self, visual: Tensor, audio: Tensor, labels: Tensor, share: int, whole: int) -> None:
         """Update the parameters once, and the sums of the epoch.
@@ -202,6 +216,7 @@ class Trainer:
         state.seconds = time.monotonic() - self.began
         means = self.sums.means()
         log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
+        self.watch.check(self.steps, means, training.batch_size)
         accuracies: dict[str, float | None] = {"val_accuracy": None, "test_accuracy": None}
         measures: dict[str, Measures | None] = {"val": None, "test": None}
         if state.epoch % training.eval_freq == 0 or state.epoch == training.n_epoch:
@@ -218,7 +233,7 @@ class Trainer:
                     **{name: value for name, value in means.items() if name != "accuracy"},
                     "train_accuracy": means["accuracy"],
                     **accuracies,
-                    "lr": self.schedule.get_last_lr()[0],
+                    "lr": self.optimizer.param_groups[0]["lr"],
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
                     **as_columns("val", measures["val"]),
@@ -227,6 +242,7 @@ class Trainer:
             )
         if self.best.epoch == state.epoch:
             self._save_best(accuracies)
+        self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
         self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
         self.save_or_stop()

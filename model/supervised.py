@@ -1,6 +1,6 @@
 """The fully supervised setting: a label for each segment."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class SupervisedMAGAN(MAGAN):
 
     setting = "supervised"
     outputs: type[NamedTuple] = SupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "um_score": 0.5, "mm_score": 0.5}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)

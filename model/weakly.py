@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     setting = "weakly"
     outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "gate": 1}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
