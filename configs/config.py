@@ -40,6 +40,8 @@ class TrainingConfig:
     seed: int = 43
     precision: str = "fp32"
     select: str = "test"  # split that decides which epoch is best
+    # "val": each evaluated epoch has the event_threshold with the highest accuracy on val. "none": that of the config.
+    calibrate: str = field(default="none", metadata={"since": "1.1"})
     eval_freq: int = 1  # epochs between evaluations
     num_workers: int = 2  # DataLoader processes
     print_freq: int = 10  # iterations between progress lines
@@ -65,6 +67,8 @@ class TrainingConfig:
             raise ValueError(f"precision is {short_repr(self.precision)}, expected one of {', '.join(PRECISIONS)}")
         if self.select not in ("test", "val"):
             raise ValueError(f"select is {short_repr(self.select)}, expected test or val")
+        if self.calibrate not in ("none", "val"):
+            raise ValueError(f"calibrate is {short_repr(self.calibrate)}, expected none or val")
 
 
 @dataclass(frozen=True)

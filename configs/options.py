@@ -138,6 +138,11 @@ def parse_options(
     override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
     override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
     override("--select", choices=("test", "val"), help="split whose best epoch is kept; test is as published")
+    override(
+        "--calibrate",
+        choices=("none", "val"),
+        help="val: in training, choose the event threshold on val, and keep it in best.pth.tar",
+    )
     override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
     override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
     override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
@@ -147,6 +152,8 @@ def parse_options(
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
     if given["predictions"] and not given["evaluate"]:
         parser.error("--predictions is written by --evaluate: give both, or neither")
+    if given["calibrate"] and given["evaluate"]:
+        parser.error("--calibrate belongs to training: --evaluate uses the threshold in the checkpoint")
     if not given["save_seconds"] >= 0:  # nor nan
         parser.error(f"--save_seconds is {given['save_seconds']}, expected 0 or more")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}

@@ -94,11 +94,9 @@ class SupervisedMAGAN(MAGAN):
         gate_loss = gate_loss + 0.5 * sum(terms[f"{gate}_score"] for gate in taught)
         return {"loss": localization_loss + gate_loss, **terms}
 
-    def decide(self, outputs: SupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best event where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        event = outputs.event.argmax(dim=-1, keepdim=True)
-        return torch.where(is_event, event, self.config.num_events)
+    def best_class(self, outputs: SupervisedOutputs) -> Tensor:
+        """The event of each video (b,) with the highest score."""
+        return outputs.event.argmax(dim=-1)
 
     def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
         """(b, K), float64: the probability that each event is the video's."""

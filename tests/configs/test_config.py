@@ -36,6 +36,7 @@ SHARED_TRAINING = {
     "test_batch_size": 16,
     "precision": "fp32",
     "select": "test",
+    "calibrate": "none",
     "eval_freq": 1,
 }
 OWN_MODEL = {
@@ -50,7 +51,7 @@ OUR_TRAINING = {"num_workers", "print_freq"}  # nothing that a figure depends on
 
 MAIN = json.loads((ROOT / "configs" / "main.json").read_text())
 KEYS = [(section, key) for section, values in MAIN.items() for key in values]
-NEWER_KEYS = [("model", "variant"), ("training", "warmup_steps")]  # than release 1.0, whose configs lack them
+NEWER_KEYS = [("model", "variant"), ("training", "warmup_steps"), ("training", "calibrate")]  # than release 1.0
 
 
 @pytest.fixture
