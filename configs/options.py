@@ -131,12 +131,18 @@ def parse_options(
     override("--test_batch_size", type=int, metavar="N", help="videos in an evaluation batch")
     override("--n_epoch", type=int, metavar="N", help="epochs")
     override("--lr", type=float, metavar="X", help="learning rate")
+    override("--warmup_steps", type=int, metavar="N", help="first steps over which the learning rate rises linearly")
     override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
     override("--seed", type=int, metavar="N", help="of all random numbers")
     override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
     override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
     override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
     override("--select", choices=("test", "val"), help="split whose best epoch is kept; test is as published")
+    override(
+        "--calibrate",
+        choices=("none", "val"),
+        help="val: in training, choose the event threshold on val, and keep it in best.pth.tar",
+    )
     override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
     override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
     override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
@@ -146,6 +152,8 @@ def parse_options(
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
     if given["predictions"] and not given["evaluate"]:
         parser.error("--predictions is written by --evaluate: give both, or neither")
+    if given["calibrate"] and given["evaluate"]:
+        parser.error("--calibrate belongs to training: --evaluate uses the threshold in the checkpoint")
     if not given["save_seconds"] >= 0:  # nor nan
         parser.error(f"--save_seconds is {given['save_seconds']}, expected 0 or more")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}

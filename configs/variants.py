@@ -85,6 +85,12 @@ VARIANTS = {
     "mend-pooling": Variant(
         "localization", "seconds are scored, and pooled by their probability of an event", ("pooling",), ("weakly",)
     ),
+    "mend-decision": Variant(
+        "localization",
+        "a second is an event by its own scores: the video's best event against background",
+        ("event of a second",),
+        ("weakly",),
+    ),
     "mend-gates": Variant(
         f"{_CMGCI}, unimodal gates",
         "unimodal gates are wired as in the supervised setting",

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from configs import MAGANConfig
@@ -95,6 +96,15 @@ class MAGAN(nn.Module):
     def localize(self, interactions: Interactions) -> NamedTuple:
         """The setting's outputs from the gated features."""
         raise NotImplementedError
+
+    def best_class(self, outputs: NamedTuple) -> Tensor:
+        """The class of each video (b,) that its segments have where they are events."""
+        raise NotImplementedError
+
+    def decide(self, outputs: NamedTuple) -> Tensor:
+        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
+        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
+        return torch.where(is_event, self.best_class(outputs).unsqueeze(-1), self.config.num_events)
 
     def make_outputs(self, **values: Tensor | None) -> NamedTuple:
         """The ``outputs`` of the network, which may leave out some of the values."""

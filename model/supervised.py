@@ -1,6 +1,6 @@
 """The fully supervised setting: a label for each segment."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class SupervisedMAGAN(MAGAN):
 
     setting = "supervised"
     outputs: type[NamedTuple] = SupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "um_score": 0.5, "mm_score": 0.5}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)
@@ -93,11 +94,9 @@ class SupervisedMAGAN(MAGAN):
         gate_loss = gate_loss + 0.5 * sum(terms[f"{gate}_score"] for gate in taught)
         return {"loss": localization_loss + gate_loss, **terms}
 
-    def decide(self, outputs: SupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best event where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        event = outputs.event.argmax(dim=-1, keepdim=True)
-        return torch.where(is_event, event, self.config.num_events)
+    def best_class(self, outputs: SupervisedOutputs) -> Tensor:
+        """The event of each video (b,) with the highest score."""
+        return outputs.event.argmax(dim=-1)
 
     def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
         """(b, K), float64: the probability that each event is the video's."""

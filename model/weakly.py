@@ -3,10 +3,10 @@
 import operator
 from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs import MAGANConfig
@@ -46,17 +46,19 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     setting = "weakly"
     outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "gate": 1}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
         super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), classes, GatedLocalization)
         self.event_term, self.gate_term = published_event_term, published_gate_term
+        self.event_logit = published_event_logit
         apply_variants(self)
 
     def localize(self, interactions: Interactions) -> WeaklySupervisedOutputs:
         is_event, event = self.localization(interactions.fused)
         um_logits, mm_logits = interactions.um_logits, interactions.mm_logits
-        return self.make_outputs(
+        outputs = self.make_outputs(
             is_event=is_event,
             event=softmax(event),
             event_logits=event,
@@ -64,6 +66,7 @@ class WeaklySupervisedMAGAN(MAGAN):
             gate_score=joined(operator.mul, softmax(um_logits), softmax(mm_logits)),
             gate_logits=joined(operator.add, um_logits, mm_logits),
         )
+        return outputs._replace(is_event=self.event_logit(self, outputs, interactions.fused))
 
     def loss(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> LossTerms:
         """MultiLabelSoftMargin(event) + MultiLabelSoftMargin(gate_score), for video labels (b, K), background last.
@@ -78,28 +81,23 @@ class WeaklySupervisedMAGAN(MAGAN):
             terms["gate"] = self.gate_term(outputs, labels)
         return {"loss": sum(terms.values()), **terms}
 
-    def decide(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        event = self._best_class(outputs).unsqueeze(-1)
-        return torch.where(is_event, event, self.config.num_events)
+    def best_class(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        """The class of each video (b,) with the highest score; background is one of them."""
+        return self.class_score(outputs).argmax(dim=-1)
+
+    def class_score(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        """(b, K), the sum of the scores that there are."""
+        return joined(operator.add, outputs.event, outputs.gate_score)
 
     def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """(b, K), float64: the scores that the decision compares, normalised to a sum of 1."""
-        score = joined(operator.add, *(score.double() for score in self._scores(outputs)))
+        scores = (score.double() for score in (outputs.event, outputs.gate_score) if score is not None)
+        score = joined(operator.add, *scores)
         return score / score.sum(dim=-1, keepdim=True)
 
     def correct(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
         """Whether the best class of each video (b,) is its training label (b, K); segments have no labels."""
-        return self._best_class(outputs) == labels.argmax(dim=-1)
-
-    def _best_class(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        return joined(operator.add, *self._scores(outputs)).argmax(dim=-1)
-
-    @staticmethod
-    def _scores(outputs: WeaklySupervisedOutputs) -> list[Tensor]:
-        """The scores that the decision adds up."""
-        return [score for score in (outputs.event, outputs.gate_score) if score is not None]
+        return self.best_class(outputs) == labels.argmax(dim=-1)
 
 
 def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
@@ -110,6 +108,11 @@ def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Te
 def published_gate_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
     """Of the score by the gates, a product of softmax outputs, which the loss squashes once more."""
     return F.multilabel_soft_margin_loss(outputs.gate_score, labels)
+
+
+def published_event_logit(model: nn.Module, outputs: WeaklySupervisedOutputs, fused: Tensor) -> Tensor:
+    """What decides whether a segment is an event: ``is_event``, (b, t)."""
+    return outputs.is_event
 
 
 def joined(join: Callable[[Tensor, Tensor], Tensor], *parts: Tensor | None) -> Tensor | None:

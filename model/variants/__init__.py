@@ -30,6 +30,7 @@ CHANGES: dict[str, Callable[[nn.Module], None]] = {
     "mend-score-terms": losses.mend_score_terms,
     "mend-loss": losses.mend_loss,
     "mend-pooling": localization.mend_pooling,
+    "mend-decision": localization.mend_decision,
     "mend-gates": co_interaction.mend_unimodal_gates,
 }
 

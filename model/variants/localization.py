@@ -1,4 +1,6 @@
-"""Localization that can learn when: seconds are scored, and pooled by their weight."""
+"""Localization that knows when: seconds are scored, to pool them by their weight or to decide on each of them."""
+
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,3 +26,16 @@ class WeightedLocalization(nn.Module):
 def mend_pooling(model: nn.Module) -> None:
     """Score seconds and pool them by their weight."""
     model.localization = WeightedLocalization(model.localization)
+
+
+def mend_decision(model: nn.Module) -> None:
+    """Let the scores of a second decide whether it is an event."""
+    model.event_logit = logit_of_best_event
+
+
+def logit_of_best_event(model: nn.Module, outputs: NamedTuple, fused: Tensor) -> Tensor:
+    """Linear(fused_t) of the video's best event, less that of background: (b, t, d_model) to logits (b, t)."""
+    scores = model.localization.event(fused)  # (b, t, K), background last
+    best = model.class_score(outputs)[:, :-1].argmax(dim=-1)  # (b,)
+    of_best = scores.gather(-1, best[:, None, None].expand(-1, scores.shape[1], 1)).squeeze(-1)
+    return of_best - scores[..., -1]

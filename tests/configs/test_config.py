@@ -29,12 +29,14 @@ SHARED_MODEL = {
     "variant": [],
 }
 SHARED_TRAINING = {
+    "warmup_steps": 0,
     "lr_factor": 0.5,
     "clip_gradient": 0.5,
     "n_epoch": 200,
     "test_batch_size": 16,
     "precision": "fp32",
     "select": "test",
+    "calibrate": "none",
     "eval_freq": 1,
 }
 OWN_MODEL = {
@@ -49,7 +51,7 @@ OUR_TRAINING = {"num_workers", "print_freq"}  # nothing that a figure depends on
 
 MAIN = json.loads((ROOT / "configs" / "main.json").read_text())
 KEYS = [(section, key) for section, values in MAIN.items() for key in values]
-NEWER_KEYS = [("model", "variant")]  # than release 1.0, whose configs lack them
+NEWER_KEYS = [("model", "variant"), ("training", "warmup_steps"), ("training", "calibrate")]  # than release 1.0
 
 
 @pytest.fixture

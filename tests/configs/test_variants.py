@@ -17,7 +17,7 @@ def test_settings_share_all_parts_left_out_and_have_quirks_of_their_own():
     shared = variants_of("supervised").keys() & variants_of("weakly").keys()
     assert shared == {name for name in VARIANTS if not name.startswith("mend-")}
     assert variants_of("supervised").keys() - shared == {"mend-gate-terms", "mend-score-terms"}
-    assert variants_of("weakly").keys() - shared == {"mend-loss", "mend-pooling", "mend-gates"}
+    assert variants_of("weakly").keys() - shared == {"mend-loss", "mend-pooling", "mend-decision", "mend-gates"}
 
 
 def test_combination_is_kept_in_one_order():

@@ -1,14 +1,17 @@
-"""Variants through the commands: their checkpoints keep them."""
+"""Variants through the commands: their checkpoints keep them; and in two processes."""
 
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from configs import load_config
+from configs.variants import variants_of
 from model import load_magan
-from tests.conftest import ROOT, SCRIPTS
+from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
 from utils.errors import InputError
 
 
@@ -25,6 +28,22 @@ def variant_run(tmp_path_factory, run, data_root, small_config):
         return runs[setting, names]
 
     return train
+
+
+def test_gradients_of_two_processes_are_those_of_one():
+    """Of every variant of both settings, in one process pair."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    result = subprocess.run(
+        [*torchrun, "-m", "tests.engine.variants_in_processes"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    expected = [f"{setting} {name}" for setting in SCRIPTS for name in ("full", *variants_of(setting))]
+    assert result.stdout.splitlines() == expected
 
 
 @pytest.mark.parametrize(

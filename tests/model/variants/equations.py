@@ -74,14 +74,17 @@ class Equations:
             logits = {"um_logits": um_logits, "mm_logits": mm_logits}
             return {"is_event": is_event, "event": event, **values, **logits}
         gates, scores = ([x for x in pair if x is not None] for pair in ((um_gate, mm_gate), (um_score, mm_score)))
-        return {
-            "is_event": is_event,
+        outputs = {
             "event": torch.softmax(event, -1),
             "gate": math.prod(gates) if gates else None,
             "gate_score": math.prod(scores) if scores else None,
             "event_logits": event,
             "gate_logits": sum(x for x in (um_logits, mm_logits) if x is not None),
         }
+        return {"is_event": self.event_logit(outputs, fused, is_event), **outputs}
+
+    def event_logit(self, outputs: dict[str, Tensor], fused: Tensor, is_event: Tensor) -> Tensor:
+        return is_event
 
     def modalities(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         return v, a
@@ -308,6 +311,14 @@ class MendPooling(Equations):
         return is_event, (weight * raw).sum(1) / weight.sum(1)
 
 
+class MendDecision(Equations):
+    def event_logit(self, outputs, fused, is_event):
+        score = outputs["event"] + (0 if outputs["gate_score"] is None else outputs["gate_score"])
+        raw = self.linear("localization.event", fused)  # (b, t, K)
+        best = score[:, :-1].argmax(-1)
+        return torch.stack([each[:, k] - each[:, -1] for each, k in zip(raw, best, strict=True)])
+
+
 class MendGates(Equations):
     def unimodal(self, e_v, e_a, visual_q, audio_q, visual, audio):
         u_a, u_v = self.gate("audio", e_a), self.gate("visual", e_v)
@@ -334,5 +345,6 @@ EQUATIONS = {
     "mend-score-terms": Equations,
     "mend-loss": Equations,
     "mend-pooling": MendPooling,
+    "mend-decision": MendDecision,
     "mend-gates": MendGates,
 }
