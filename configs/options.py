@@ -133,7 +133,7 @@ def parse_options(
     override("--lr", type=float, metavar="X", help="learning rate")
     override("--warmup_steps", type=int, metavar="N", help="first steps over which the learning rate rises linearly")
     override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
-    override("--seed", type=int, metavar="N", help="of all random numbers")
+    override("--seed", type=int, metavar="N", help="seed of all random numbers")
     override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
     override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
     override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")

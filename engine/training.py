@@ -153,8 +153,9 @@ class Trainer:
             state.seconds = time.monotonic() - self.began
             if progress.due:
                 progress.notes = self._notes()
-            # Several GPUs decide together to save or stop, which makes them wait, when they exchange sums anyway. On
-            # a CPU a step is long, and torchrun would kill a rank that has not stopped 30 s after a signal.
+            # Ranks decide together whether to save or stop, which makes them wait for one another. Several GPUs do so
+            # only when progress is due, because they exchange sums then anyway. CPUs do so after every step: a step is
+            # long there, and torchrun kills a rank that has not stopped 30 s after a signal.
             if self.ranks.world_size == 1 or progress.due or self.device.type == "cpu":
                 self.save_or_stop()
 

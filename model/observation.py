@@ -1,4 +1,4 @@
-"""What the network does inside, recorded while it runs: where it looks, and what its gates say."""
+"""Record attention and gates of the network while it runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from model.magan import MAGAN
 
 
 class Observation(NamedTuple):
-    """Of one forward pass over b videos of t segments with r regions; None for what a variant has not."""
+    """Attention and gates of a forward pass over b videos of t segments with r regions; None if a variant lacks one."""
 
     visual_attention: Tensor | None  # m1 of CMGCA: (b, t, r), a sum of 1 over the regions
     audio_guided_attention: Tensor | None  # m2 of CMGCA: (b, t, r), likewise
@@ -23,13 +23,13 @@ class Observation(NamedTuple):
 
     @property
     def absent(self) -> list[str]:
-        """The names, in words, of what the network has not."""
+        """The names, in words, of the attention and gates that the network lacks."""
         return [name.replace("_", " ") for name, values in self._asdict().items() if values is None]
 
 
 @contextmanager
 def observed(model: MAGAN) -> Iterator[Callable[[], Observation]]:
-    """Record what ``model`` does while it runs; gives a function that returns it for the last forward pass."""
+    """Record attention and gates of ``model``; gives a function that returns those of the last forward pass."""
     outputs: dict[nn.Module, Tensor] = {}
     modules = _observed_modules(model)
     handles = [

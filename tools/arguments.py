@@ -75,15 +75,14 @@ def extractor_options() -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="folder with vgg19-dcbb9e9d.pth and vggish-10086976.pth (default: download them once)",
+        help="folder with the files of weights, docs/VIDEOS.md names them (default: download them once)",
     )
     add(
         "--preprocessing",
         choices=PREPROCESSING,
         default="torchvision",
-        help="of the pictures: as torchvision's weights expect them, or BGR and mean-subtracted as Keras's and Caffe's "
-        "do; caffe needs vgg19-caffe.pth of your own in --weights DIR, under torchvision's parameter names "
-        "(default: torchvision)",
+        help="preparation of the pictures and VGG-19 to use: torchvision's, or caffe for Keras's weights, as for the "
+        "published AVE features: BGR, mean-subtracted (default: torchvision)",
     )
     add(
         "--frames_per_second",

@@ -2,7 +2,7 @@
 
 Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. Give the same flags as for the features
 that the network was trained on; otherwise its predictions are meaningless. For a network trained on the published AVE
-features, that is --preprocessing caffe with the weights of Keras's VGG-19.
+features, that is --preprocessing caffe, which uses the weights of Keras's VGG-19.
 
 A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used.
 """
