@@ -29,6 +29,8 @@ class TrainingConfig:
     """
 
     lr: float = 1e-4  # of Adam
+    # The first steps over which the learning rate rises to lr, linearly: step s has s / warmup_steps of it.
+    warmup_steps: int = field(default=0, metadata={"since": "1.1"})
     lr_milestones: tuple[int, ...] = (10, 20, 30)  # epochs after which the learning rate ...
     lr_factor: float = 0.5  # ... is multiplied by this factor
     clip_gradient: float = 0.5  # maximum norm of the gradient of all parameters together
@@ -38,6 +40,8 @@ class TrainingConfig:
     seed: int = 43
     precision: str = "fp32"
     select: str = "test"  # split that decides which epoch is best
+    # "val": each evaluated epoch has the event_threshold with the highest accuracy on val. "none": that of the config.
+    calibrate: str = field(default="none", metadata={"since": "1.1"})
     eval_freq: int = 1  # epochs between evaluations
     num_workers: int = 2  # DataLoader processes
     print_freq: int = 10  # iterations between progress lines
@@ -47,7 +51,11 @@ class TrainingConfig:
             raise TypeError(f"lr_milestones is {short_repr(self.lr_milestones)}, expected epochs, whole numbers from 1")
         object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
         # Seed and epoch are combined into a 64-bit seed.
-        check_types(self, at_least={"seed": 0, "num_workers": 0}, at_most={"seed": 2**44 - 1, "num_workers": 256})
+        check_types(
+            self,
+            at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0},
+            at_most={"seed": 2**44 - 1, "num_workers": 256},
+        )
         for name in ("lr", "lr_factor", "clip_gradient"):
             if not 0 < getattr(self, name) <= sys.float_info.max:
                 raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected more than 0")
@@ -59,6 +67,8 @@ class TrainingConfig:
             raise ValueError(f"precision is {short_repr(self.precision)}, expected one of {', '.join(PRECISIONS)}")
         if self.select not in ("test", "val"):
             raise ValueError(f"select is {short_repr(self.select)}, expected test or val")
+        if self.calibrate not in ("none", "val"):
+            raise ValueError(f"calibrate is {short_repr(self.calibrate)}, expected none or val")
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class Config:
         """The config as plain values, in the form of the config files."""
         sections = asdict(self)
         sections["training"]["lr_milestones"] = list(self.training.lr_milestones)
+        sections["model"]["variant"] = list(self.model.variant)
         return sections
 
     def with_values(self, values: Mapping[str, object], source: str) -> "Config":

@@ -1,9 +1,11 @@
 """The hyperparameters of the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from reprlib import repr as short_repr  # shortens a value of any size
 from types import MappingProxyType
+
+from configs.variants import sorted_variants
 
 SCOPES = ("video", "batch")
 PRECISIONS = ("fp32", "bf16", "fp64")
@@ -37,10 +39,13 @@ class MAGANConfig:
     # The extent of the refinement's self-attention. "video": over the regions of a segment, the segments of a video.
     # "batch": as in the published code, over all segments of the batch, and all videos of the batch.
     scope: str = "video"
+    # Parts left out or mended, by name; configs/variants.py lists them.
+    variant: tuple[str, ...] = field(default=(), metadata={"since": "1.1"})
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in (field.name for field in fields(self) if field.name.endswith("dropout")):
+        object.__setattr__(self, "variant", sorted_variants(self.variant))
+        for name in (each.name for each in fields(self) if each.name.endswith("dropout")):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected at least 0 and less than 1")
         for name in ("visual_dim", "audio_dim", "d_model"):
@@ -70,15 +75,15 @@ def check_types(
     Raises:
         TypeError, ValueError: the message names the field, its value and what was expected.
     """
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.type is int:
-            lowest, highest = at_least.get(field.name, 1), at_most.get(field.name, MAX_INT)
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if each.type is int:
+            lowest, highest = at_least.get(each.name, 1), at_most.get(each.name, MAX_INT)
             if type(value) is not int:
-                raise TypeError(f"{field.name} is {short_repr(value)}, expected a whole number")
+                raise TypeError(f"{each.name} is {short_repr(value)}, expected a whole number")
             if value < lowest:
-                raise ValueError(f"{field.name} is {short_repr(value)}, expected {lowest} or more")
+                raise ValueError(f"{each.name} is {short_repr(value)}, expected {lowest} or more")
             if value > highest:
-                raise ValueError(f"{field.name} is {short_repr(value)}, expected {highest} or less")
-        elif field.type is float and type(value) not in (int, float):
-            raise TypeError(f"{field.name} is {short_repr(value)}, expected a number")
+                raise ValueError(f"{each.name} is {short_repr(value)}, expected {highest} or less")
+        elif each.type is float and type(value) not in (int, float):
+            raise TypeError(f"{each.name} is {short_repr(value)}, expected a number")

@@ -1,12 +1,14 @@
 """The command line of the entry scripts."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.config import ROOT
+from configs.config import CONFIGS, ROOT
 from configs.network import PRECISIONS, SCOPES
+from configs.variants import variants_of
 
 AUTO = Path("auto")  # --resume auto
 SPLITS = ("train", "val", "test")
@@ -61,7 +63,13 @@ def parse_options(
         snapshot_pref: the folder of a run that is given no other.
         arguments: the command line; None takes that of the process.
     """
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    setting = next(setting for setting, path in CONFIGS.items() if path == ROOT / default_config)
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=_variants_help(setting),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
 
     add("--config", type=_path, metavar="FILE", help=f"hyperparameters (default: {default_config})")
@@ -123,11 +131,18 @@ def parse_options(
     override("--test_batch_size", type=int, metavar="N", help="videos in an evaluation batch")
     override("--n_epoch", type=int, metavar="N", help="epochs")
     override("--lr", type=float, metavar="X", help="learning rate")
+    override("--warmup_steps", type=int, metavar="N", help="first steps over which the learning rate rises linearly")
     override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
-    override("--seed", type=int, metavar="N", help="of all random numbers")
+    override("--seed", type=int, metavar="N", help="seed of all random numbers")
     override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
+    override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
     override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
     override("--select", choices=("test", "val"), help="split whose best epoch is kept; test is as published")
+    override(
+        "--calibrate",
+        choices=("none", "val"),
+        help="val: in training, choose the event threshold on val, and keep it in best.pth.tar",
+    )
     override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
     override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
     override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
@@ -137,6 +152,8 @@ def parse_options(
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
     if given["predictions"] and not given["evaluate"]:
         parser.error("--predictions is written by --evaluate: give both, or neither")
+    if given["calibrate"] and given["evaluate"]:
+        parser.error("--calibrate belongs to training: --evaluate uses the threshold in the checkpoint")
     if not given["save_seconds"] >= 0:  # nor nan
         parser.error(f"--save_seconds is {given['save_seconds']}, expected 0 or more")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
@@ -144,3 +161,13 @@ def parse_options(
     return Options(
         default_config=ROOT / default_config, default_snapshot_pref=Path(snapshot_pref), overrides=overrides, **own
     )
+
+
+def _variants_help(setting: str) -> str:
+    """The variants of a setting, for the end of ``--help``."""
+    lines = ["variants of the network (--variant), several at once unless they change the same thing:"]
+    for name, variant in variants_of(setting).items():
+        indent = " " * 26
+        text = textwrap.wrap(f"{variant.part}: {variant.sentence}", 90, initial_indent=indent, subsequent_indent=indent)
+        lines += [f"  {name:24}" + text[0].lstrip(), *text[1:]]
+    return "\n".join(lines)

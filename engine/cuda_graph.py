@@ -10,11 +10,11 @@ WARM_UP = 3  # calls before the capture, in which CUDA's libraries and the optim
 
 
 class StepGraph:
-    """Calls a function of tensors, after ``WARM_UP`` calls by replaying a CUDA graph of it.
+    """Calls a function of tensors, and after ``WARM_UP`` calls replays a CUDA graph of it instead.
 
-    A replay repeats the kernels of the captured call at its addresses and with its numbers. So the function must not
-    wait for the device, must change in place what outlives it, and may depend on a number of the host only if this is
-    part of ``key``: another key makes another graph.
+    A replay repeats the kernels of the captured call with the same memory addresses and the same numbers. Therefore the
+    function must not wait for the device, and must change in place every tensor that is used after the call. A number
+    that the CPU computes must be part of ``key``, because a new graph is captured only for a new key.
     """
 
     def __init__(self, device: torch.device) -> None:

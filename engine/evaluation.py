@@ -21,7 +21,7 @@ class Details(NamedTuple):
     """Class probabilities, gates and attention; n, t, K, r count videos, segments, scored classes and regions."""
 
     class_probability: Tensor  # (n, K), float64
-    observation: Observation  # (n, t) and (n, t, r), float64
+    observation: Observation  # (n, t) and (n, t, r), float64; None for what a variant has not
 
 
 class Evaluation(NamedTuple):
@@ -32,6 +32,12 @@ class Evaluation(NamedTuple):
     event_probability: Tensor  # (n, t), float64, that a segment shows an event
     num_events: int
     details: Details | None = None
+    best_class: Tensor | None = None  # (n, t), the class of each segment if it is an event
+
+    def with_threshold(self, threshold: float) -> "Evaluation":
+        """The decisions with another threshold of the event probability."""
+        predicted = torch.where(self.event_probability > threshold, self.best_class, self.num_events)
+        return self._replace(predicted=predicted)
 
     @property
     def accuracy(self) -> float:
@@ -80,9 +86,10 @@ def evaluate(
     whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
     details = None
     if detailed:
-        observation = Observation(*(whole[name] for name in Observation._fields))
+        observation = Observation(*(whole.get(name) for name in Observation._fields))
         details = Details(whole["class_probability"], observation)
-    return Evaluation(whole["predicted"], whole["truth"], whole["event_probability"], model.config.num_events, details)
+    decisions = (whole[name] for name in ("predicted", "truth", "event_probability"))
+    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"])
 
 
 def evaluate_batch(
@@ -92,9 +99,9 @@ def evaluate_batch(
     precision: str,
     observation: Callable[[], Observation] | None = None,
 ) -> dict[str, Tensor]:
-    """``predicted``, ``truth`` and ``event_probability`` of a batch, (b, t) each, without waiting for the device.
+    """``predicted``, ``truth``, ``event_probability`` and ``best_class`` of a batch, (b, t) each.
 
-    With the ``observation`` of ``observed(model)``, also the values of ``Details``.
+    Nothing here waits for the device. With the ``observation`` of ``observed(model)``, also the values of ``Details``.
     """
     visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
     with autocast(device, precision):
@@ -103,10 +110,11 @@ def evaluate_batch(
         "predicted": model.decide(outputs),
         "truth": batch.labels.argmax(dim=-1),
         "event_probability": torch.sigmoid(outputs.is_event.double()),
+        "best_class": model.best_class(outputs).unsqueeze(-1).expand(outputs.is_event.shape),
     }
     if observation:
         results["class_probability"] = model.class_probability(outputs)
-        results |= {name: values.double() for name, values in observation()._asdict().items()}
+        results |= {name: values.double() for name, values in observation()._asdict().items() if values is not None}
     return results
 
 

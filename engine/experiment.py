@@ -300,17 +300,26 @@ def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Ex
     return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
 
 
+def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
+    """Count the parameters of a network without making it.
+
+    Raises:
+        InputError: the config's network cannot be made.
+    """
+    try:
+        with torch.device("meta"):  # shapes without values
+            return sum(parameter.numel() for parameter in model_class(config.model).parameters())
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
+
+
 def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
     """Check that a network of this size can be made here, before the system kills the program that tries.
 
     Raises:
-        InputError: it is too large.
+        InputError: it is too large, or cannot be made at all.
     """
-    try:
-        with torch.device("meta"):  # shapes without values
-            count = sum(parameter.numel() for parameter in model_class(config.model).parameters())
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
+    count = number_of_parameters(model_class, config)
     # Training holds a parameter, its gradient and Adam's two moments.
     size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
     if size > free:

@@ -158,7 +158,7 @@ def _percent(correct: np.ndarray) -> float:
 
 
 def localization_warning(measures: Measures, name: str = "this network") -> str | None:
-    """A sentence that says that a network, which it calls ``name``, does not localize; None if it does."""
+    """Warning that the network called ``name`` does not localize events, one sentence; None if it does."""
     reasons = []
     if measures.background_recall < LEAST_BACKGROUND_RECALL:
         reasons.append(f"it finds {measures.background_recall:.1f} % of the background seconds")

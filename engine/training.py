@@ -15,11 +15,13 @@ from torch import Tensor
 
 from configs import Config
 from dataset import AVEDataset, Batch
+from engine.calibration import calibrated_threshold
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.cuda_graph import StepGraph
 from engine.distributed import Ranks
-from engine.evaluation import evaluate, result_line
+from engine.evaluation import Evaluation, evaluate, result_line
 from engine.feeds import Feed
+from engine.learning import LearningWatch
 from engine.measures import Measures, as_columns
 from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
@@ -107,6 +109,7 @@ class Trainer:
         self.sums = EpochSums(device, ranks)
         # Whether all steps of the epoch were finite, and the number of steps before the first one that was not.
         self.all_finite, self.finite_steps = (torch.ones((), dtype=torch.int64, device=device) for _ in range(2))
+        self.watch = LearningWatch(model, feeds.train.dataset)
         self.state = TrainingState()
         self.signal: int | None = None
         self.can_resume = False  # whether last.pth.tar exists
@@ -152,20 +155,33 @@ class Trainer:
             state.seconds = time.monotonic() - self.began
             if progress.due:
                 progress.notes = self._notes()
-            # Several GPUs decide together to save or stop, which makes them wait, when they exchange sums anyway. On
-            # a CPU a step is long, and torchrun would kill a rank that has not stopped 30 s after a signal.
+            # Ranks decide together whether to save or stop, which makes them wait for one another. Several GPUs do so
+            # only when progress is due, because they exchange sums then anyway. CPUs do so after every step: a step is
+            # long there, and torchrun kills a rank that has not stopped 30 s after a signal.
             if self.ranks.world_size == 1 or progress.due or self.device.type == "cpu":
                 self.save_or_stop()
 
     def step(self, batch: Batch) -> None:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
         inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
+        lr, share_of_lr = self.schedule.get_last_lr()[0], self.warmup_share()
+        self.optimizer.param_groups[0]["lr"] = lr * share_of_lr
         share, whole = self.feeds.train.batches.sizes(self.state.iteration)
         update = partial(self.update, share=share, whole=whole)
-        if self.graph and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
-            self.graph(update, inputs, key=self.schedule.get_last_lr())
+        # The small last batch has no graph, nor do the steps of the warm-up, each with a learning rate of its own.
+        if self.graph and share == self.feeds.train.batches.largest_share and share_of_lr == 1:
+            self.graph(update, inputs, key=lr)
         else:
             update(*inputs)
+
+    @property
+    def steps(self) -> int:
+        """Updates of the run so far."""
+        return (self.state.epoch - 1) * len(self.feeds.train) + self.state.iteration
+
+    def warmup_share(self) -> float:
+        """The share of the learning rate that the next update has: less than 1 in the first ``warmup_steps``."""
+        return min(1.0, (self.steps + 1) / max(1, self.config.training.warmup_steps))
 
     def update(self, visual: Tensor, audio: Tensor, labels: Tensor, share: int, whole: int) -> None:
         """Update the parameters once, and the sums of the epoch.
@@ -204,10 +220,17 @@ class Trainer:
         state.seconds = time.monotonic() - self.began
         means = self.sums.means()
         log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
+        self.watch.check(self.steps, means, training.batch_size)
         accuracies: dict[str, float | None] = {"val_accuracy": None, "test_accuracy": None}
         measures: dict[str, Measures | None] = {"val": None, "test": None}
+        threshold = None
         if state.epoch % training.eval_freq == 0 or state.epoch == training.n_epoch:
-            measures = {split: self.evaluate(split) for split in ("val", "test")}
+            evaluations = {split: self.evaluate(split) for split in ("val", "test")}
+            if training.calibrate == "val":
+                threshold = calibrated_threshold(evaluations["val"])
+                log.info("event threshold with the highest accuracy on val: %.4f", threshold)
+                evaluations = {split: each.with_threshold(threshold) for split, each in evaluations.items()}
+            measures = {split: self.measure(split, each) for split, each in evaluations.items()}
             accuracies = {f"{split}_accuracy": values.accuracy for split, values in measures.items()}
             for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
                 if accuracies[score] > getattr(best, score):
@@ -220,31 +243,38 @@ class Trainer:
                     **{name: value for name, value in means.items() if name != "accuracy"},
                     "train_accuracy": means["accuracy"],
                     **accuracies,
-                    "lr": self.schedule.get_last_lr()[0],
+                    "lr": self.optimizer.param_groups[0]["lr"],
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
                     **as_columns("val", measures["val"]),
                     **as_columns("test", measures["test"]),
+                    **({"event_threshold": threshold} if training.calibrate == "val" else {}),
                 }
             )
         if self.best.epoch == state.epoch:
             columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
             numbers = {name: value if value is None else float(value) for name, value in columns.items()}
-            self._save_best({**accuracies, **numbers})
+            self._save_best({**accuracies, **numbers}, threshold)
+        self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
         self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
         self.save_or_stop()
 
-    def evaluate(self, split: str) -> Measures:
-        """Measure the network on a split."""
+    def evaluate(self, split: str) -> Evaluation:
+        """Predict a split."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
         feed, precision = getattr(self.feeds, split), self.config.training.precision
-        measures = evaluate(self.model, feed, self.device, precision, progress, self.ranks).measures()
+        evaluation = evaluate(self.model, feed, self.device, precision, progress, self.ranks)
+        self.save_or_stop()
+        return evaluation
+
+    def measure(self, split: str, evaluation: Evaluation) -> Measures:
+        """Measure and log the predictions of a split."""
+        measures = evaluation.measures()
         log.info(
             "%s: %s Localization AUC %.3f, %.1f %% of background seconds right",
             *(split, result_line(measures.accuracy), measures.auc, measures.background_recall),
         )
-        self.save_or_stop()
         return measures
 
     @property
@@ -296,12 +326,16 @@ class Trainer:
             self.writer.save(self.run.last, contents)
         self.can_resume, self.saved_at = True, time.monotonic()
 
-    def _save_best(self, measures: Mapping[str, float | None]) -> None:
+    def _save_best(self, measures: Mapping[str, float | None], threshold: float | None) -> None:
+        """Write ``best.pth.tar``, with the calibrated threshold in place of the config's if there is one."""
         if not self.can_resume:  # or a run that is killed soon has a best epoch and cannot be resumed
             self.save_last()
         if self.run:
             scores = {"epoch": self.state.epoch, **measures}
-            self.writer.save(self.run.best, checkpoint_contents(self.model, self.config, self.origin, scores))
+            config = self.config
+            if threshold is not None:
+                config = config.with_values({"event_threshold": threshold}, "calibration")
+            self.writer.save(self.run.best, checkpoint_contents(self.model, config, self.origin, scores))
 
     def save_or_stop(self) -> None:
         """Save if it is time to, and stop if a signal arrived; all ranks do so if one of them has a reason.

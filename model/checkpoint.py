@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from configs import SETTING_NAMES, Config, parse_config
+from configs.variants import check_setting
 from model.magan import MAGAN
 from model.published import from_published, published_setting, published_weights
 from utils.errors import AccessError, InputError, reason_of
@@ -71,8 +72,15 @@ class Checkpoint:
         """Put the weights into ``model``.
 
         Raises:
-            InputError: some do not fit, which the message lists, or are not finite.
+            InputError: some do not fit, which the message lists, or are not finite; ``model`` is another variant.
         """
+        found, expected = () if self.published else self.config.model.variant, model.config.variant
+        if found != expected and (self.published or self.weights.keys() != model.state_dict().keys()):
+            origin = "published by the authors, has" if self.published else "has"
+            raise InputError(
+                f"{self.path}: {origin} the weights of {_described(found)}, not of {_described(expected)}: give the "
+                "variants that it was trained with"
+            )
         try:
             weights = from_published(self.weights, model) if self.published else self.weights
             model.load_state_dict(weights)
@@ -169,6 +177,10 @@ def _read_ours(path: Path, contents: dict) -> Checkpoint:
             f"{path}: its setting is {contents['setting'][:80]!r}, expected one of {', '.join(SETTING_NAMES)}"
         )
     config = parse_config(contents["config"], f"{path}, its config")
+    try:
+        check_setting(config.model.variant, contents["setting"])
+    except ValueError as error:
+        raise InputError(f"{path}, its config: {error}") from error
     segments = contents.get("segments")
     if not isinstance(segments, (int, type(None))) or (segments is not None and segments < 1):
         raise InputError(f"{path}: was not written by this program: its segments is not a number of seconds")
@@ -190,6 +202,10 @@ def _check_weights(path: Path, weights: dict) -> None:
             raise InputError(
                 f"{path}: {str(name)[:80]!r} in it is not a tensor of floating-point numbers, as weights are"
             )
+
+
+def _described(variant: tuple[str, ...]) -> str:
+    return f"variant {' '.join(variant)}" if variant else "the full network"
 
 
 def trailer_of(data: bytes) -> bytes:

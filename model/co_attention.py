@@ -95,18 +95,19 @@ class CoAttention(nn.Module):
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
         visual_dim, hidden = config.visual_dim, config.d_model
-        self.widths = (visual_dim, visual_dim, hidden)
+        # Of a2v_p, v2a_p and regions; and of a2v_q, v2a_q and audio_guide. A variant without one has width 0 there.
+        self.visual_widths = self.audio_widths = (visual_dim, visual_dim, hidden)
         # One product for all layers that read v, and one for a: channel attention of both branches, spatial attention.
         # The initialisation of a Linear depends on its input width alone, so each part is drawn as a layer of its own.
-        self.visual_projection = nn.Linear(visual_dim, sum(self.widths))
-        self.audio_projection = nn.Linear(config.audio_dim, sum(self.widths))
+        self.visual_projection = nn.Linear(visual_dim, sum(self.visual_widths))
+        self.audio_projection = nn.Linear(config.audio_dim, sum(self.audio_widths))
         self.audio_to_visual = AudioToVisual(visual_dim, hidden)
         self.visual_to_audio = VisualToAudio(visual_dim, hidden)
 
     def forward(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Regions ``v`` (n, r, 512) and sound ``a`` (n, 128) to co-attended visual and audio, (n, 512) each."""
-        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.widths, dim=-1)
-        a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.widths, dim=-1)
+        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.visual_widths, dim=-1)
+        a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.audio_widths, dim=-1)
         visual = self.audio_to_visual(v, a2v_p, a2v_q, regions, audio_guide)
         audio = self.visual_to_audio(v2a_p, v2a_q)
         return visual, audio

@@ -12,13 +12,13 @@ from model.temporal_relations import Relations
 
 
 class Interactions(NamedTuple):
-    """Input of localization; K is the number of classes that the setting scores."""
+    """Input of localization; K is the number of classes that the setting scores. A variant may lack a gate or score."""
 
     fused: Tensor  # (b, t, d_model), both modalities weighed by the multimodal gate
-    um_gate: Tensor  # (b, t), unimodal
-    um_score: Tensor  # (b, K), unimodal
-    mm_gate: Tensor  # (b, t), multimodal, in (0, 1)
-    mm_score: Tensor  # (b, K), multimodal, softmax output
+    um_gate: Tensor | None  # (b, t), unimodal
+    um_logits: Tensor | None  # (b, K), unimodal
+    mm_gate: Tensor | None  # (b, t), multimodal, in (0, 1)
+    mm_logits: Tensor | None  # (b, K), multimodal
 
 
 class Interaction(nn.Module):
@@ -34,15 +34,29 @@ class Interaction(nn.Module):
 
 
 class MultimodalGate(nn.Module):
-    """m = sigmoid(Linear(ReLU(Linear [visual'; audio']))), (b, t, d_model) each to (b, t, 1)."""
+    """fused = m * visual' + (1 - m) * audio' with m = sigmoid(Linear(ReLU(Linear [visual'; audio'])))."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.squeeze = nn.Linear(2 * d_model, d_model)
         self.gate = nn.Linear(d_model, 1)
 
-    def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
-        return torch.sigmoid(self.gate(F.relu(self.squeeze(torch.cat([visual, audio], dim=-1)))))
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Visual' and audio', (b, t, d_model) each, to fused (b, t, d_model) and m (b, t)."""
+        m = torch.sigmoid(self.gate(F.relu(self.squeeze(torch.cat([visual, audio], dim=-1)))))  # (b, t, 1)
+        return m * visual + (1 - m) * audio, m.squeeze(-1)
+
+
+class VideoScore(nn.Linear):
+    """Scores of a video: per class, the mean of its ``top_segments`` highest segment scores."""
+
+    def __init__(self, config: MAGANConfig, num_classes: int) -> None:
+        super().__init__(config.d_model, num_classes)
+        self.top_segments = config.top_segments
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, t, d_model) to (b, K)."""
+        return super().forward(x).topk(self.top_segments, dim=1).values.mean(dim=1)
 
 
 class UnimodalGates(nn.Module):
@@ -54,11 +68,10 @@ class UnimodalGates(nn.Module):
     def __init__(self, config: MAGANConfig, num_classes: int) -> None:
         super().__init__()
         self.alpha = config.alpha
-        self.top_segments = config.top_segments
         self.audio_gate = nn.Linear(config.d_model, 1)
         self.visual_gate = nn.Linear(config.d_model, 1)
-        self.audio_events = nn.Linear(config.d_model, num_classes)
-        self.visual_events = nn.Linear(config.d_model, num_classes)
+        self.audio_events = VideoScore(config, num_classes)
+        self.visual_events = VideoScore(config, num_classes)
 
     def gated_scores(
         self, visual: Tensor, audio: Tensor, audio_gate: Tensor, visual_gate: Tensor
@@ -66,13 +79,10 @@ class UnimodalGates(nn.Module):
         """Visual and audio (b, t, d_model), each weighed by the other one's gate (b, t, 1), scored: (b, K) each."""
         visual = (1 - self.alpha) * visual + self.alpha * audio_gate * visual
         audio = (1 - self.alpha) * audio + self.alpha * visual_gate * audio
-        return (
-            top_mean(self.visual_events(visual), self.top_segments),
-            top_mean(self.audio_events(audio), self.top_segments),
-        )
+        return self.visual_events(visual), self.audio_events(audio)
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The gate (b, t) and the score (b, K) of a setting."""
+        """The gate (b, t) and the logits of the score (b, K) of a setting."""
         raise NotImplementedError
 
 
@@ -81,25 +91,21 @@ class CoInteraction(nn.Module):
 
     def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
         super().__init__()
-        self.top_segments = config.top_segments
         self.visual_interaction = Interaction(config)
         self.audio_interaction = Interaction(config)
         self.unimodal_gates = unimodal_gates
         self.multimodal_gate = MultimodalGate(config.d_model)
-        self.multimodal_events = nn.Linear(config.d_model, num_classes)
+        self.multimodal_events = VideoScore(config, num_classes)
 
     def forward(self, relations: Relations) -> Interactions:
         visual = self.visual_interaction(relations.visual_query, relations.audio_query)  # visual': (b, t, d_model)
         audio = self.audio_interaction(relations.audio_query, visual)  # audio', which reads visual': (b, t, d_model)
 
-        um_gate, um_score = self.unimodal_gates(relations, visual, audio)
-
-        m = self.multimodal_gate(visual, audio)  # (b, t, 1)
-        fused = m * visual + (1 - m) * audio  # (b, t, d_model)
-        mm_score = torch.softmax(top_mean(self.multimodal_events(fused), self.top_segments), dim=-1)
-        return Interactions(fused, um_gate, um_score, m.squeeze(-1), mm_score)
+        um_gate, um_logits = self.unimodal_gates(relations, visual, audio)
+        fused, mm_gate = self.multimodal_gate(visual, audio)  # (b, t, d_model), (b, t)
+        return Interactions(fused, um_gate, um_logits, mm_gate, self.multimodal_events(fused))
 
 
-def top_mean(scores: Tensor, count: int) -> Tensor:
-    """Per class, the mean of its ``count`` highest segment scores, (b, t, K) to (b, K)."""
-    return scores.topk(count, dim=1).values.mean(dim=1)
+def softmax(logits: Tensor | None) -> Tensor | None:
+    """The score (b, K) of logits; None for those that a variant has not."""
+    return None if logits is None else torch.softmax(logits, dim=-1)

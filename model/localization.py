@@ -1,5 +1,6 @@
 """The heads of the network: whether a segment shows an event, and which event the video shows."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,3 +17,13 @@ class Localization(nn.Module):
         is_event = self.is_event(fused).squeeze(-1)
         event = self.event(fused.max(dim=1).values)
         return is_event, event
+
+
+class GatedLocalization(Localization):
+    """The weakly-supervised heads: event is the maximum over segments of sigmoid(is_event) * Linear(...)."""
+
+    def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """``fused`` (b, t, d_model) to logits: is_event (b, t) and event (b, K)."""
+        is_event, raw = super().forward(fused)
+        gated = torch.sigmoid(is_event).unsqueeze(-1) * raw.unsqueeze(1)  # (b, t, K)
+        return is_event, gated.max(dim=1).values

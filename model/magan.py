@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from configs import MAGANConfig
@@ -17,13 +18,22 @@ LossTerms = dict[str, Tensor]  # scalars by name, their sum ``loss`` first
 class MAGAN(nn.Module):
     """The part that both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
 
+    A setting makes the whole network, then ``model.variants`` replaces what the config's variants change.
+
     Args:
         config: the hyperparameters.
         unimodal_gates: the setting's unimodal gates.
         num_classes: K, the number of classes that the setting scores, background included if it is scored as a class.
+        localization: the setting's heads.
     """
 
-    def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: MAGANConfig,
+        unimodal_gates: UnimodalGates,
+        num_classes: int,
+        localization: type[Localization] = Localization,
+    ) -> None:
         super().__init__()
         self.config = config
 
@@ -41,7 +51,7 @@ class MAGAN(nn.Module):
         self.co_interaction = CoInteraction(config, unimodal_gates, num_classes)
 
         # ---------------------------------------------------------------------------------------- localize
-        self.localization = Localization(config.d_model, num_classes)
+        self.localization = localization(config.d_model, num_classes)
 
     def forward(self, visual: Tensor, audio: Tensor) -> NamedTuple:
         """Localise the event of each video.
@@ -86,6 +96,19 @@ class MAGAN(nn.Module):
     def localize(self, interactions: Interactions) -> NamedTuple:
         """The setting's outputs from the gated features."""
         raise NotImplementedError
+
+    def best_class(self, outputs: NamedTuple) -> Tensor:
+        """The class of each video (b,) that its segments have where they are events."""
+        raise NotImplementedError
+
+    def decide(self, outputs: NamedTuple) -> Tensor:
+        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
+        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
+        return torch.where(is_event, self.best_class(outputs).unsqueeze(-1), self.config.num_events)
+
+    def make_outputs(self, **values: Tensor | None) -> NamedTuple:
+        """The ``outputs`` of the network, which may leave out some of the values."""
+        return self.outputs(*(values[name] for name in self.outputs._fields))
 
     def _check_inputs(self, visual: Tensor, audio: Tensor) -> None:
         config = self.config

@@ -1,26 +1,30 @@
 """The fully supervised setting: a label for each segment."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from configs import MAGANConfig
-from model.co_interaction import Interactions, UnimodalGates
+from model.co_interaction import Interactions, UnimodalGates, softmax
 from model.magan import MAGAN, LossTerms
 from model.temporal_relations import Relations
+from model.variants import apply_variants
 
 
 class SupervisedOutputs(NamedTuple):
-    """K is the number of events. Background has no score: a segment is background if ``is_event`` is low."""
+    """K is the number of events. Background has no score: a segment is background if ``is_event`` is low.
+
+    A variant without a gate or a score has None in its place.
+    """
 
     is_event: Tensor  # (b, t), logits
     event: Tensor  # (b, K), logits
-    um_gate: Tensor  # (b, t), in (0, 2)
-    um_score: Tensor  # (b, K), softmax output
-    mm_gate: Tensor  # (b, t), in (0, 1)
-    mm_score: Tensor  # (b, K), softmax output
+    um_gate: Tensor | None  # (b, t), in (0, 2)
+    um_score: Tensor | None  # (b, K), softmax output
+    mm_gate: Tensor | None  # (b, t), in (0, 1)
+    mm_score: Tensor | None  # (b, K), softmax output
 
 
 class SupervisedUnimodalGates(UnimodalGates):
@@ -32,26 +36,32 @@ class SupervisedUnimodalGates(UnimodalGates):
         u_a = torch.sigmoid(self.audio_gate(relations.audio_encoded))  # (b, t, 1)
         u_v = torch.sigmoid(self.visual_gate(relations.visual_encoded))  # (b, t, 1)
         visual_score, audio_score = self.gated_scores(visual, audio, u_a, u_v)
-        return (u_a + u_v).squeeze(-1), torch.softmax(visual_score + audio_score, dim=-1)
+        return (u_a + u_v).squeeze(-1), visual_score + audio_score
 
 
 class SupervisedMAGAN(MAGAN):
     """MAGAN for segment labels: ``model(visual, audio)`` returns ``SupervisedOutputs``."""
 
     setting = "supervised"
+    outputs: type[NamedTuple] = SupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "um_score": 0.5, "mm_score": 0.5}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)
+        self.gate_term, self.score_term = published_gate_term, published_score_term
+        apply_variants(self)
 
     def localize(self, interactions: Interactions) -> SupervisedOutputs:
         is_event, event = self.localization(interactions.fused)
-        return SupervisedOutputs(
-            is_event,
-            event,
-            interactions.um_gate,
-            interactions.um_score,
-            interactions.mm_gate,
-            interactions.mm_score,
+        return self.make_outputs(
+            is_event=is_event,
+            event=event,
+            um_gate=interactions.um_gate,
+            um_score=softmax(interactions.um_logits),
+            um_logits=interactions.um_logits,
+            mm_gate=interactions.mm_gate,
+            mm_score=softmax(interactions.mm_logits),
+            mm_logits=interactions.mm_logits,
         )
 
     def loss(self, outputs: SupervisedOutputs, labels: Tensor) -> LossTerms:
@@ -73,20 +83,20 @@ class SupervisedMAGAN(MAGAN):
         terms = {
             "is_event": F.binary_cross_entropy_with_logits(outputs.is_event, segment_has_event),
             "event": F.cross_entropy(outputs.event, video_event),
-            "um_gate": F.binary_cross_entropy_with_logits(outputs.um_gate, segment_has_event),
-            "um_score": F.cross_entropy(outputs.um_score, video_event),
-            "mm_gate": F.binary_cross_entropy_with_logits(outputs.mm_gate, segment_has_event),
-            "mm_score": F.cross_entropy(outputs.mm_score, video_event),
         }
         localization_loss = terms["is_event"] + terms["event"]
-        gate_loss = 0.5 * (terms["um_gate"] + terms["mm_gate"]) + 0.5 * (terms["um_score"] + terms["mm_score"])
+        # A gate that no score goes with is not taught: it weighs the modalities, and no more.
+        taught = [gate for gate in ("um", "mm") if getattr(outputs, f"{gate}_score") is not None]
+        for gate in taught:
+            terms[f"{gate}_gate"] = self.gate_term(outputs, gate, segment_has_event)
+            terms[f"{gate}_score"] = self.score_term(outputs, gate, video_event)
+        gate_loss = 0.5 * sum(terms[f"{gate}_gate"] for gate in taught)
+        gate_loss = gate_loss + 0.5 * sum(terms[f"{gate}_score"] for gate in taught)
         return {"loss": localization_loss + gate_loss, **terms}
 
-    def decide(self, outputs: SupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best event where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        event = outputs.event.argmax(dim=-1, keepdim=True)
-        return torch.where(is_event, event, self.config.num_events)
+    def best_class(self, outputs: SupervisedOutputs) -> Tensor:
+        """The event of each video (b,) with the highest score."""
+        return outputs.event.argmax(dim=-1)
 
     def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
         """(b, K), float64: the probability that each event is the video's."""
@@ -95,3 +105,13 @@ class SupervisedMAGAN(MAGAN):
     def correct(self, outputs: SupervisedOutputs, labels: Tensor) -> Tensor:
         """Whether the decision on each segment (b, t) agrees with its training label (b, t, K + 1)."""
         return self.decide(outputs) == labels.argmax(dim=-1)
+
+
+def published_gate_term(outputs: SupervisedOutputs, gate: str, segment_has_event: Tensor) -> Tensor:
+    """Of the gate ``um`` or ``mm``: a sigmoid output, which a loss on logits squashes once more."""
+    return F.binary_cross_entropy_with_logits(getattr(outputs, f"{gate}_gate"), segment_has_event)
+
+
+def published_score_term(outputs: SupervisedOutputs, gate: str, video_event: Tensor) -> Tensor:
+    """Of the gate ``um`` or ``mm``: its score, a softmax output, which the loss squashes once more."""
+    return F.cross_entropy(getattr(outputs, f"{gate}_score"), video_event)

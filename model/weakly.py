@@ -1,24 +1,32 @@
 """The weakly-supervised setting: a label for each video."""
 
-from typing import NamedTuple
+import operator
+from collections.abc import Callable
+from functools import reduce
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs import MAGANConfig
-from model.co_interaction import Interactions, UnimodalGates
+from model.co_interaction import Interactions, UnimodalGates, softmax
+from model.localization import GatedLocalization
 from model.magan import MAGAN, LossTerms
 from model.temporal_relations import Relations
+from model.variants import apply_variants
 
 
 class WeaklySupervisedOutputs(NamedTuple):
-    """K counts the events and background, the last class."""
+    """K counts the events and background, the last class.
+
+    A variant with one of the two gates, or scores, has that one alone, and None if it has neither.
+    """
 
     is_event: Tensor  # (b, t), logits
     event: Tensor  # (b, K), softmax output
-    gate: Tensor  # (b, t), unimodal gate times multimodal gate
-    gate_score: Tensor  # (b, K), unimodal score times multimodal score
+    gate: Tensor | None  # (b, t), unimodal gate times multimodal gate
+    gate_score: Tensor | None  # (b, K), unimodal score times multimodal score
 
 
 class WeaklySupervisedUnimodalGates(UnimodalGates):
@@ -30,27 +38,35 @@ class WeaklySupervisedUnimodalGates(UnimodalGates):
         u_a = torch.sigmoid(self.audio_gate(relations.visual_query))  # (b, t, 1)
         u_v = torch.sigmoid(self.visual_gate(relations.audio_query))  # (b, t, 1)
         visual_score, audio_score = self.gated_scores(relations.visual_query, relations.audio_query, u_a, u_v)
-        return torch.sigmoid(u_a * u_v).squeeze(-1), torch.softmax(visual_score * audio_score, dim=-1)
+        return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
 
 
 class WeaklySupervisedMAGAN(MAGAN):
     """MAGAN for video labels: ``model(visual, audio)`` returns ``WeaklySupervisedOutputs``."""
 
     setting = "weakly"
+    outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
+    class_terms: ClassVar = {"event": 1, "gate": 1}  # of the loss, with their weights in it
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
-        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), num_classes=classes)
+        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), classes, GatedLocalization)
+        self.event_term, self.gate_term = published_event_term, published_gate_term
+        self.event_logit = published_event_logit
+        apply_variants(self)
 
     def localize(self, interactions: Interactions) -> WeaklySupervisedOutputs:
-        is_event, raw = self.localization(interactions.fused)
-        gated = torch.sigmoid(is_event).unsqueeze(-1) * raw.unsqueeze(1)  # (b, t, K)
-        return WeaklySupervisedOutputs(
-            is_event,
-            event=torch.softmax(gated.max(dim=1).values, dim=-1),
-            gate=interactions.um_gate * interactions.mm_gate,
-            gate_score=interactions.um_score * interactions.mm_score,
+        is_event, event = self.localization(interactions.fused)
+        um_logits, mm_logits = interactions.um_logits, interactions.mm_logits
+        outputs = self.make_outputs(
+            is_event=is_event,
+            event=softmax(event),
+            event_logits=event,
+            gate=joined(operator.mul, interactions.um_gate, interactions.mm_gate),
+            gate_score=joined(operator.mul, softmax(um_logits), softmax(mm_logits)),
+            gate_logits=joined(operator.add, um_logits, mm_logits),
         )
+        return outputs._replace(is_event=self.event_logit(self, outputs, interactions.fused))
 
     def loss(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> LossTerms:
         """MultiLabelSoftMargin(event) + MultiLabelSoftMargin(gate_score), for video labels (b, K), background last.
@@ -60,27 +76,46 @@ class WeaklySupervisedMAGAN(MAGAN):
         Returns:
             The scalar terms by name, ``loss``, their sum, first.
         """
-        terms = {
-            "event": F.multilabel_soft_margin_loss(outputs.event, labels),
-            "gate": F.multilabel_soft_margin_loss(outputs.gate_score, labels),
-        }
-        return {"loss": terms["event"] + terms["gate"], **terms}
+        terms = {"event": self.event_term(outputs, labels)}
+        if outputs.gate_score is not None:
+            terms["gate"] = self.gate_term(outputs, labels)
+        return {"loss": sum(terms.values()), **terms}
 
-    def decide(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        event = self._best_class(outputs).unsqueeze(-1)
-        return torch.where(is_event, event, self.config.num_events)
+    def best_class(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        """The class of each video (b,) with the highest score; background is one of them."""
+        return self.class_score(outputs).argmax(dim=-1)
+
+    def class_score(self, outputs: WeaklySupervisedOutputs) -> Tensor:
+        """(b, K), the sum of the scores that there are."""
+        return joined(operator.add, outputs.event, outputs.gate_score)
 
     def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """(b, K), float64: the scores that the decision compares, normalised to a sum of 1."""
-        score = outputs.event.double() + outputs.gate_score.double()
+        scores = (score.double() for score in (outputs.event, outputs.gate_score) if score is not None)
+        score = joined(operator.add, *scores)
         return score / score.sum(dim=-1, keepdim=True)
 
     def correct(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
         """Whether the best class of each video (b,) is its training label (b, K); segments have no labels."""
-        return self._best_class(outputs) == labels.argmax(dim=-1)
+        return self.best_class(outputs) == labels.argmax(dim=-1)
 
-    @staticmethod
-    def _best_class(outputs: WeaklySupervisedOutputs) -> Tensor:
-        return (outputs.event + outputs.gate_score).argmax(dim=-1)
+
+def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
+    """Of the video's score, a softmax output, which the loss squashes once more."""
+    return F.multilabel_soft_margin_loss(outputs.event, labels)
+
+
+def published_gate_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
+    """Of the score by the gates, a product of softmax outputs, which the loss squashes once more."""
+    return F.multilabel_soft_margin_loss(outputs.gate_score, labels)
+
+
+def published_event_logit(model: nn.Module, outputs: WeaklySupervisedOutputs, fused: Tensor) -> Tensor:
+    """What decides whether a segment is an event: ``is_event``, (b, t)."""
+    return outputs.is_event
+
+
+def joined(join: Callable[[Tensor, Tensor], Tensor], *parts: Tensor | None) -> Tensor | None:
+    """Join those of the parts that the network has; None if it has none of them."""
+    there = [part for part in parts if part is not None]
+    return reduce(join, there) if there else None

@@ -1,17 +1,20 @@
-"""A system that refuses access to files: real refusals by the kernel, in a child process."""
+"""A system that refuses access to files: real refusals by the kernel of Linux, in a child process."""
 
 import ctypes
 import os
-import subprocess
-import sys
-
-from tests.conftest import ENVIRONMENT, ROOT
+from collections.abc import Callable
 
 # System calls on x86-64.
 FLOCK, PREAD64 = 73, 17
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 38, 22, 24  # from linux/prctl.h
-_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN, _ERRNO, _ALLOW = 0x20, 0x15, 0x06, 0x00050000, 0x7FFF0000  # from linux/seccomp.h
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22  # from linux/prctl.h
+_CAPABILITY_VERSION = 0x20080522  # from linux/capability.h
+_LOAD, _JUMP_IF_EQUAL, _RETURN, _ERRNO, _ALLOW = (
+    0x20,
+    0x15,
+    0x06,
+    0x00050000,
+    0x7FFF0000,
+)  # from linux/{filter,seccomp}.h
 
 
 class _Instruction(ctypes.Structure):
@@ -37,27 +40,15 @@ def fail_system_call(number: int, error: int) -> None:
 
 
 def obey_permissions() -> None:
-    """Make the programs that this process starts obey the permissions of files even if they run as root."""
-    libc = ctypes.CDLL(None)
-    for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    """Make this process obey the permissions of files even if it runs as root: drop its capabilities."""
+    header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(header, none):
+        raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
-def run_refused(refusal, *command: object) -> subprocess.CompletedProcess:
-    """Run a module of the project, after ``refusal`` in the same process."""
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, command)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        preexec_fn=refusal,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-def in_child(action) -> str:
-    """Run ``action`` in a forked process; gives what it returns."""
+def in_child(action: Callable[[], str]) -> str:
+    """Run ``action`` in a forked process; gives its result, or its exception as text."""
     read, write = os.pipe()
     if not (child := os.fork()):
         try:

@@ -75,15 +75,14 @@ def extractor_options() -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="directory with the public weights of VGG-19 and VGGish under their published names (default: download "
-        "them once)",
+        help="folder with the files of weights, docs/VIDEOS.md names them (default: download them once)",
     )
     add(
         "--preprocessing",
         choices=PREPROCESSING,
-        help="of the pictures, and the weights that go with it: RGB and normalized, for torchvision's VGG-19, or BGR "
-        "and mean-subtracted, for Keras's, which come from Caffe and made AVE's features (default: torchvision; in "
-        "predict, that of the features that the network was trained on)",
+        help="preparation of the pictures and VGG-19 to use: torchvision's, or caffe for Keras's weights, as for the "
+        "published AVE features: BGR, mean-subtracted (default: torchvision; in predict, that of the features that the "
+        "network was trained on)",
     )
     add(
         "--precision",

@@ -1,6 +1,6 @@
-"""Check a data folder: which files are there, complete and of one release, which setting can run, and what to mend.
+"""Check a data folder: which files are complete and from the same release, which setting can run, and what to fix.
 
-A quick check reads the small files, and some rows of the large ones; --full reads every value. Exits with 0 if at
+A quick check reads the small files and some rows of the large ones; --full reads every value. Exits with 0 if at
 least one setting can run, with 1 if none can.
 """
 

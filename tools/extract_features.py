@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
     )
     add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
-    add("--dtype", choices=("float16", "float32"), default="float32", help="of the features (default: float32)")
+    add("--dtype", choices=("float16", "float32"), default="float32", help="type of the features (default: float32)")
     add("--overwrite", action="store_true", help="start again and replace the features in --out")
     return parser.parse_args()
 

@@ -14,28 +14,34 @@ from utils.progress import Progress
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.make_data",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there"
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.make_data", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, created if necessary")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--videos", type=int, metavar="N", help="how many videos, at least one per class")
+    size.add_argument("--videos", type=int, metavar="N", help="number of videos, at least one per event")
     size.add_argument(
         "--annotations", type=Path, metavar="FILE", help="take videos, events and times from this Annotations.txt"
     )
-    parser.add_argument("--classes", type=int, default=28, metavar="K", help="event classes (with --videos)")
+    parser.add_argument("--classes", type=int, default=28, metavar="K", help="events, with --videos (default: 28)")
     parser.add_argument(
-        "--noisy", type=int, metavar="N", help="videos without event (default: 178 for every 4143 videos)"
+        "--noisy", type=int, metavar="N", help="videos without an event (default: 178 for every 4143 videos)"
     )
-    parser.add_argument("--signal", type=float, default=0.5, help="events over noise: the smaller, the harder")
-    parser.add_argument("--map_size", type=int, default=7, help="height and width of the visual maps")
-    parser.add_argument("--dtype", choices=("float16", "float32", "float64"), default="float16", help="of the features")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--signal",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="events over noise: the smaller, the harder (default: 0.5)",
+    )
+    parser.add_argument(
+        "--map_size", type=int, default=7, metavar="N", help="height and width of the visual maps (default: 7)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "float32", "float64"),
+        default="float16",
+        help="type of the features (default: float16)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace the data that the folder holds")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Rewrite the features of a data folder in float16 or float32, a quarter or half of the published files' size.
 
 The result is a complete folder in the same layout, for --data_root. Every row is read back and compared with its
-source before a file gets its name. Call it again after a stop: files that are there and right are skipped.
+source before the file is renamed to its final name. Run it again after an interruption: complete files are skipped.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def main() -> None:
     add = parser.add_argument
     add("--data_root", type=Path, default=Path("./data"), metavar="DIR", help="folder to pack (default: ./data)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
-    add("--dtype", choices=("float16", "float32"), default="float16", help="of the features (default: float16)")
+    add("--dtype", choices=("float16", "float32"), default="float16", help="type of the features (default: float16)")
     args = parser.parse_args()
     log_to_terminal()
     pack(args.data_root, args.out, np.dtype(args.dtype))

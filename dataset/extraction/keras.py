@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dataset.extraction.vgg19 import VGG19
 from dataset.hdf5 import FAILURES
-from utils.errors import AccessError, InputError, reason_of
+from utils.errors import InputError, reason_of
 
 CONVOLUTIONS = (2, 2, 4, 4, 4)  # of the blocks
 
@@ -23,7 +23,8 @@ def read_keras_vgg19(path: Path) -> dict[str, Tensor]:
     """The convolutions of VGG-19 under torchvision's names, from Keras's (h, w, in, out) to (out, in, h, w).
 
     Raises:
-        InputError: the file cannot be read, is damaged, or lacks a layer.
+        OSError: the system does not let the file be read.
+        InputError: the file is damaged, or lacks a layer.
     """
     layers = [f"block{b}_conv{c}" for b, number in enumerate(CONVOLUTIONS, 1) for c in range(1, number + 1)]
     with torch.device("meta"):
@@ -41,8 +42,8 @@ def read_keras_vgg19(path: Path) -> dict[str, Tensor]:
                 weights[f"features.{place}.weight"] = torch.from_numpy(kernel).permute(3, 2, 0, 1)
                 weights[f"features.{place}.bias"] = torch.from_numpy(bias)
     except FAILURES as error:
-        if reason := reason_of(error):
-            raise AccessError(f"{path}: cannot be read: {reason}") from error
+        if reason_of(error):
+            raise
         raise InputError(f"{path}: is damaged or not a file of Keras's weights: {str(error)[:200]}") from error
     return weights
 

@@ -6,7 +6,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 class _MeanAndMax(torch.autograd.Function):
-    """Their gradient in one pass over (n, r, d): autograd would write a tensor for each of the two and add them."""
+    """Mean and maximum with one gradient tensor (n, r, d); autograd would write one for each and add them."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:

@@ -84,4 +84,4 @@ def test_config_without_a_key_that_came_later_takes_its_default(tmp_path, settin
         for name in kind.__dataclass_fields__:
             expected = old[section].get(name, getattr(kind(), name))
             value = getattr(getattr(config, section), name)
-            assert (list(value) if isinstance(value, tuple) else value) == expected
+            assert value == (tuple(expected) if isinstance(value, tuple) else expected)

@@ -21,6 +21,7 @@ OTHER = {  # another value that is allowed, of every hyperparameter
         **{"encoder_hidden": 64, "decoder_hidden": 64, "alpha": 0.2, "event_threshold": 0.6, "scope": "batch"},
         **{"refine_attention_dropout": 0.3, "refine_dropout": 0.3, "temporal_dropout": 0.3},
         **{"interaction_attention_dropout": 0.3, "interaction_dropout": 0.3},
+        "variant": ["no-a2v"],
     },
     "training": {
         **{"lr": 0.5, "lr_milestones": [3], "lr_factor": 0.1, "clip_gradient": 1.0, "n_epoch": 7, "batch_size": 3},

@@ -7,10 +7,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 # Kernels of a step, counted behind PyTorch's dispatcher on a CPU, where an LSTM is one kernel for each direction.
 CEILING = {
-    ("supervised", "fp32"): 1051,
-    ("supervised", "bf16"): 1374,
-    ("weakly", "fp32"): 1000,
-    ("weakly", "bf16"): 1300,
+    ("supervised", "fp32"): 1067,
+    ("supervised", "bf16"): 1390,
+    ("weakly", "fp32"): 1078,
+    ("weakly", "bf16"): 1393,
 }
 
 
@@ -38,4 +38,4 @@ def test_step_launches_no_more_kernels_than_before(make_trainer, setting, precis
     trainer.state.iteration = 0
     with Launches() as launches:
         trainer.step(batch)
-    assert launches.kernels.total() <= 0, launches.kernels.most_common()
+    assert launches.kernels.total() <= CEILING[setting, precision], launches.kernels.most_common()

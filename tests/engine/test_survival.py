@@ -460,7 +460,7 @@ def test_run_is_resumed_in_its_own_folder_alone(run, data_root, trained, tmp_pat
         flags = ("--gpu", "cpu", "--resume", tmp_path / name, "--n_epoch", 4, "--data_root", data_root)
         refused(run, tmp_path, "belongs to a run, which is resumed in its own folder", *flags)
     (tmp_path / "config.json").write_text("{}")  # a run's folder, but not under this name
-    refused(run, tmp_path, "in its own folder as last.pth.tar", *flags)
+    refused(run, tmp_path, "in its own folder from last.pth.tar", *flags)
 
 
 def test_run_is_resumed_on_its_own_data_alone(run, arguments, trained, tmp_path):

@@ -71,12 +71,12 @@ def test_epoch_is_measured_and_grows_with_its_videos(conditions, tmp_path):
 
 
 def test_ceiling_is_that_of_the_type_that_it_names(conditions):
-    """A register holds half as many float64 numbers as float32 ones, on any CPU."""
-    seconds = [
-        measure_product(conditions._replace(seconds=0.5), arithmetic, 512, 512, 512)
+    """A register holds half as many float64 numbers as float32 ones, on any CPU; a busy one may need several tries."""
+    times = [
+        [measure_product(conditions._replace(seconds=0.2), arithmetic, 512, 512, 512) for _ in range(5)]
         for arithmetic in ("float32", "float64")
     ]
-    assert seconds[0] < seconds[1]
+    assert min(times[0]) < min(times[1])
 
 
 def test_measurement_that_fails_is_named_with_the_reason(conditions):

@@ -94,3 +94,27 @@ def test_entry_scripts_refuse_to_train_on_what_the_doctor_finds(
     assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 31 of 60 rows (0, 1, 2" in result.stderr
     assert f"python -m tools.check_data --data_root {root}" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_rows(
+    run, data_root, small_config, tmp_path
+):
+    """Two rows carry a second event, as in AVE's labels.h5; the command in the warning makes corrected labels."""
+    root = shutil.copytree(data_root, tmp_path / "data")
+    (root / "right_labels.h5").rename(root / "labels.h5")
+    with h5py.File(root / "labels.h5", "r+") as file:
+        labels = file["avadataset"]
+        for row in (7, 30):
+            labels[row] = [*[[0] * 11 + [1] + [0] * 15 + [1, 0]] * 2, *[[0] * 28 + [1]] * 8]  # events 11 and 27
+    train = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--n_epoch", 1)
+    said = run("supv_main.py", *train, "--snapshot_pref", tmp_path / "run").stderr
+    assert f"warning: {root / 'labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in said
+    assert "2 x event 11 + event 27, 8 x background" in said
+    command = f"python -m tools.make_labels --annotations {root / 'Annotations.txt'} --out {root}"
+    assert f"  make it from the annotations: {command}\n" in said
+    assert (tmp_path / "run" / "best.pth.tar").exists()
+
+    run(*command.removeprefix("python -m ").split())
+    report = run("tools.check_data", "--data_root", root).stdout
+    assert "warning" not in report
+    assert f"{root / 'labels.h5'}: is not read, right_labels.h5 wins" in report

@@ -14,9 +14,11 @@ import psutil
 import pytest
 from scipy import stats
 
+from configs.variants import variants_of
 from engine.measures import Measures
 from tests.conftest import ENVIRONMENT, ROOT
-from tools.compare.plan import Condition, Plan, Run, read_plan, value_flags
+from tools.compare.local import gpu_flags
+from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags
 from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary
 from tools.compare.tables import write_tables
 from utils.errors import InputError
@@ -179,16 +181,24 @@ def test_failed_run_is_named_and_the_others_go_on(comparison, tmp_path, run):
 # Bad input
 
 
-def test_arguments_that_the_comparison_sets_are_refused(run, comparison, tmp_path):
-    for more, message in (
-        (("--seed", 3), "--seed: is set by the comparison"),
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--seed", "3"), "--seed: is set by the comparison"),
         (("--resume=auto",), "--resume=auto: is set by the comparison"),
+        (("--lr", "1e-3"), "--lr: is set by the comparison"),
         (("--clip_gradient", "0"), "clip_gradient is 0.0, expected more than 0"),
-        (("--nothing",), "unrecognized arguments: --nothing"),
-    ):
-        result = run("tools.compare", *comparison(tmp_path / "out"), *more, status=2)
-        assert message in result.stderr
-        assert not (tmp_path / "out").exists()
+    ],
+)
+def test_arguments_that_the_comparison_sets_are_refused(data_root, more, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_plan("supervised", data_root, more, 1, value_flags(["lr=1e-3,3e-3"]))
+
+
+def test_argument_that_the_entry_script_does_not_have_is_refused(run, comparison, tmp_path):
+    result = run("tools.compare", *comparison(tmp_path / "out"), "--nothing", status=2)
+    assert "unrecognized arguments: --nothing" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_folder_of_another_comparison_is_refused(run, comparison, tmp_path):
@@ -218,6 +228,13 @@ def test_values_are_combined():
             value_flags([text])
 
 
+def test_runs_at_a_time_get_a_gpu_each():
+    run = Run("full", 1, Path("seed-1"), ("supv_main.py", "--b", "16"), 1)
+    assert [gpu_flags(run, slot, gpus=2) for slot in range(3)] == [("--gpu", "0"), ("--gpu", "1"), ("--gpu", "0")]
+    assert gpu_flags(run, 0, gpus=1) == ()
+    assert gpu_flags(run._replace(command=("supv_main.py", "--gpu=cpu")), 1, gpus=2) == ()
+
+
 def test_plans_for_one_folder_are_merged(tmp_path):
     one, two = (
         Plan("weakly", "data", ["--b", "16"], seeds, {name: Condition([f"--{name}"], 2, 10)}, {})
@@ -233,14 +250,27 @@ def test_plans_for_one_folder_are_merged(tmp_path):
 
 
 def test_all_variants_are_compared_with_the_full_network():
-    variants = pytest.importorskip("configs.variants", reason="variants are not merged yet")
-    from tools.compare.plan import variant_flags
-
     flags = variant_flags(["all"], "weakly")
-    assert list(flags) == ["full", *variants.variants_of("weakly")]
+    assert list(flags) == ["full", *variants_of("weakly")]
     assert flags["full"] == []
     assert flags["mend-loss"] == ["--variant", "mend-loss"]
     assert variant_flags(["no-a2v+no-v2a"], "supervised")["no-a2v+no-v2a"] == ["--variant", "no-a2v", "no-v2a"]
+
+
+@pytest.mark.parametrize("setting", ["supervised", "weakly"])
+def test_every_variant_can_be_planned_and_has_the_size_of_its_network(data_root, setting):
+    conditions = make_plan(setting, data_root, [], 1, variant_flags(["all"], setting)).conditions
+    full = conditions["full"].parameters
+    mended = {name for name in conditions if name.startswith("mend-")}
+    assert all(conditions[name].parameters <= full for name in conditions)
+    assert all(conditions[name].parameters == full for name in mended - {"mend-gates"})
+    assert conditions["no-a2v"].parameters < full
+
+
+def test_variant_of_the_other_setting_is_refused_before_anything_runs(run, comparison, tmp_path):
+    result = run("tools.compare", *comparison(tmp_path / "out", compared=("--variants", "mend-pooling")), status=2)
+    assert "the supervised setting has no variant mend-pooling" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # Statistics

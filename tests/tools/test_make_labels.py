@@ -240,7 +240,7 @@ def test_files_of_ave_are_the_published_ones(run, tmp_path, header):
         given += [f"--{split}_set", tmp_path / f"{split}Set.txt"]
     out = tmp_path / "data"
     said = run("tools.make_labels", "--annotations", tmp_path / "Annotations.txt", "--out", out, *given).stderr
-    assert said.startswith(f"{tmp_path / 'Annotations.txt'}: 28 events in 4143 videos\n")
+    assert said.startswith(f"{tmp_path / 'Annotations.txt'}: 28 events in 4143 videos of 10 segments\n")
     assert "warning" not in said
     for name in ("mil_labels", "labels_noisy", "train_order", "val_order", "test_order"):
         made, published = read(out / f"{name}.h5"), read(real / f"{name}.h5")

@@ -40,7 +40,7 @@ def drawn(monkeypatch, tmp_path):
 def stats():
     """No segment is of the third event."""
     truth = torch.tensor([[0, 0, 3], [3, 1, 3]])
-    return statistics(Evaluation(truth, truth, num_events=3))
+    return statistics(Evaluation(truth, truth, torch.full(truth.shape, 0.5), num_events=3))
 
 
 def words(figure):

@@ -29,6 +29,7 @@ from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
 from utils.progress import Progress
+from utils.signals import deferred_signals
 
 # Of one video; a multiply-add counts as two.
 GFLOP = {
@@ -134,12 +135,21 @@ def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str
     """
     request = json.dumps([measurement.name, conditions, measurement.arguments])
     command = [sys.executable, "-m", "tools.benchmark.measurements", request]
-    # In a session of its own: Ctrl-C reaches this process alone, and subprocess.run ends the other one.
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = None
+    try:
+        # In a session of its own: Ctrl-C reaches this process alone, which ends the other one.
+        with deferred_signals():
+            process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+        output, errors = process.communicate()
+    finally:
+        if process and process.poll() is None:
+            process.kill()
+            process.wait()
     if process.returncode:
-        reason = process.stderr.strip().splitlines()[-1:] or ["it was killed, maybe for lack of memory"]
+        reason = errors.strip().splitlines()[-1:] or ["it was killed, maybe for lack of memory"]
         raise InputError(f"{measurement.name} {measurement.arguments}: {reason[0]}")
-    return json.loads(process.stdout)
+    return json.loads(output)
 
 
 def describe(device: torch.device) -> str:

@@ -1,4 +1,7 @@
-"""Runs on a Slurm cluster: one job array, submitted through submitit."""
+"""Runs on a Slurm cluster: one job array, submitted through submitit.
+
+No cluster was at hand: the tests submit to stand-ins for Slurm's commands, and run and preempt a job on one machine.
+"""
 
 import os
 import signal

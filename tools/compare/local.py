@@ -35,7 +35,8 @@ def run_all(runs: Sequence[Run], jobs: int) -> Generator[tuple[Run, str | None]]
         while waiting or running:
             while waiting and slots:
                 run, slot = waiting.pop(0), slots.pop(0)
-                running[start(run, environment(jobs), gpu_flags(run, slot))] = run, slot
+                flags = gpu_flags(run, slot, torch.cuda.device_count())
+                running[start(run, environment(jobs), flags)] = run, slot
             ended = [process for process in running if process.poll() is not None]
             for process in ended:
                 run, slot = running.pop(process)
@@ -79,11 +80,10 @@ def environment(jobs: int) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
 
 
-def gpu_flags(run: Run, slot: int) -> tuple[str, ...]:
-    """A GPU for each slot if there are several, unless the user names one."""
-    count = torch.cuda.device_count()
+def gpu_flags(run: Run, slot: int, gpus: int) -> tuple[str, ...]:
+    """The GPU of a run in a slot if there are several, unless the user names one."""
     named = any(argument.partition("=")[0] == "--gpu" for argument in run.command)
-    return ("--gpu", str(slot % count)) if count > 1 and not named else ()
+    return ("--gpu", str(slot % gpus)) if gpus > 1 and not named else ()
 
 
 def log_of(run: Run) -> Path:

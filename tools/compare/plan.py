@@ -7,10 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from configs import CONFIGS, ROOT, load_config, parse_options
+from configs.variants import variants_of
 from dataset import AVEFolder
+from engine.experiment import number_of_parameters
 from engine.measures import yardsticks
 from model import MODELS
 from utils.arithmetic import parameter_dtype
@@ -132,21 +132,19 @@ def make_plan(
         flags: of the entry script, by condition, the reference first.
 
     Raises:
-        InputError: an argument is one of ``OWN_FLAGS``, a value is bad, or the data cannot be read.
+        InputError: an argument is one of ``OWN_FLAGS`` or compared, a value is bad, or the data cannot be read.
         SystemExit: the entry script has no such argument.
     """
+    compared = {argument.partition("=")[0] for own in flags.values() for argument in own if argument.startswith("--")}
     conditions = {}
     for name, own in flags.items():
-        given = [*arguments, *own]
-        for argument in given:
-            if argument.partition("=")[0] in OWN_FLAGS:
-                raise InputError(f"{argument}: is set by the comparison, leave it out")
-        options = parse_options(__doc__, str(CONFIGS[setting]), "", given)
+        for given, taken in ((arguments, compared.union(OWN_FLAGS)), (own, OWN_FLAGS)):
+            for argument in given:
+                if argument.partition("=")[0] in taken:
+                    raise InputError(f"{argument}: is set by the comparison, leave it out")
+        options = parse_options(__doc__, str(CONFIGS[setting]), "", [*arguments, *own])
         config = load_config(options.config or options.default_config).with_values(options.overrides, name)
-        with torch.device("meta"):  # shapes without values
-            model = MODELS[setting](config.model)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        conditions[name] = Condition(list(own), config.training.n_epoch, parameters)
+        conditions[name] = Condition(list(own), config.training.n_epoch, number_of_parameters(MODELS[setting], config))
     test = AVEFolder(data_root, config.model, parameter_dtype(config.training.precision)).split("test")
     measures = yardsticks(test.labels.argmax(dim=-1).numpy(), config.model.num_events)
     return Plan(
@@ -161,8 +159,6 @@ def make_plan(
 
 def variant_flags(names: Sequence[str], setting: str) -> dict[str, list[str]]:
     """The flags of the full network and of each variant, by name; ``A+B`` combines two, ``all`` is each one alone."""
-    from configs.variants import variants_of
-
     if "all" in names:
         names = [*variants_of(setting), *(name for name in names if name != "all")]
     return {FULL: []} | {name: ["--variant", *name.split("+")] for name in names if name != FULL}

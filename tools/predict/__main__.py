@@ -1,7 +1,7 @@
 """Find the events in videos of any length with a trained network.
 
-Pictures and sound go through VGG-19 and VGGish, as in tools.extract_features. Their preprocessing and weights are those
-of the features that the network was trained on, as far as its checkpoint says: for the authors' checkpoint, Keras's.
+Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. Their preprocessing and weights are those
+of the features that the network was trained on, if its checkpoint knows them; for the authors' checkpoint, Keras's.
 
 A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used. Names that begin
 with a hyphen go after --.

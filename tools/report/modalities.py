@@ -12,9 +12,9 @@ from tools.report.statistics import Statistics
 
 
 def gates_by_name(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The gates of a detailed evaluation, (n, t) each: of the picture, of the sound and of both."""
+    """The gates in a detailed evaluation, (n, t) each: of the picture, of the sound and of both; those that it has."""
     gates = evaluation.details.observation[2:]
-    return {name: gate.numpy() for name, gate in zip(GATES, gates, strict=True)}
+    return {name: gate.numpy() for name, gate in zip(GATES, gates, strict=True) if gate is not None}
 
 
 def swap_probabilities(
@@ -35,13 +35,18 @@ def bias_correlations(
 ) -> dict[str, float]:
     """Correlation, over the events, of gates and swap probabilities with the known bias of synthetic data.
 
-    Empty for other data. ``gates`` and ``swap``, (K,) each, are of the picture, of the sound and of both.
+    Empty for other data. ``gates`` and ``swap``, (K,) each, are of the picture, of the sound and of both; a variant may
+    have fewer gates.
     """
-    of_picture, of_sound, multimodal = gates.values()
-    bias = read_truth(folder.root, "bias", of_picture.shape)
+    bias = read_truth(folder.root, "bias", (folder.num_events,))
     if bias is None:
         return {}
-    balances = {"picture gate minus sound gate": of_picture - of_sound, "multimodal gate": multimodal}
+    picture, sound, both = GATES
+    balances = {}
+    if picture in gates:
+        balances["picture gate minus sound gate"] = gates[picture] - gates[sound]
+    if both in gates:
+        balances["multimodal gate"] = gates[both]
     if swap:
         own_picture, own_sound, _ = swap.values()
         balances["probability with the own picture minus with the own sound"] = own_picture - own_sound

@@ -88,6 +88,7 @@ def write_page(
         names=names,
         classes=[*stats.present, stats.num_events],
         gates=gates,
+        absent=evaluation.details.observation.absent,
         has_event=stats.truth < stats.num_events,
         background=stats.truth == stats.num_events,
         gate_order=gate_order,
@@ -124,8 +125,11 @@ def _draw_training(out: Path, experiment: Experiment, metrics: Mapping[str, np.n
 def _draw_modalities(
     path: Path, values: Mapping[str, np.ndarray], stats: Statistics, names: Sequence[str], label: str
 ) -> list[int]:
-    """Draw values (K,) of the picture, of the sound and of both; gives the order of the events from top to bottom."""
-    if not values or not stats.present:
+    """Draw values (K,) of the picture, of the sound and of both; gives the order of the events from top to bottom.
+
+    A variant without one of them gets no picture.
+    """
+    if len(values) < 3 or not stats.present:
         return []
     of_picture, of_sound, _ = values.values()
     order = sorted(stats.present, key=lambda k: of_picture[k] - of_sound[k])

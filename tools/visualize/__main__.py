@@ -7,6 +7,7 @@ of the whole split whose event fills a part of the frame.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.packages import require_packages
+
+log = logging.getLogger(__name__)
 
 FRAME_HEIGHT = 180  # pixels
 
@@ -69,18 +72,24 @@ def main() -> None:
     events = video_events(evaluation.truth, evaluation.num_events).tolist()
     regions = read_truth(experiment.folder.root, "regions", (num_rows, t, h, w))
     details = evaluation.details
+    variant = ", ".join(experiment.config.model.variant)
+    if absent := details.observation.absent:
+        log.info("left out, because the variant %s has none: %s", variant, ", ".join(absent))
+    if details.observation.visual_attention is None and details.observation.audio_guided_attention is None:
+        raise InputError(f"{checkpoint}: the variant {variant} has no attention to draw")
     for row in args.rows:
         i = rows.index(row)
         title = " · ".join(filter(None, (names[events[i]], f"row {row}", *video_ids(experiment.folder.root, [row]))))
         timeline = Timeline(
             title, evaluation.truth[i].numpy(), evaluation.predicted[i].numpy(), evaluation.event_probability[i].numpy()
         )
-        m1, m2, *gates = (values[i].numpy() for values in details.observation)
+        m1, m2, *gates = (None if values is None else values[i].numpy() for values in details.observation)
+        maps = {"m1\nvisual": m1, "m2\naudio-\nguided": m2}
         path = out / f"attention_{row:05d}.png"
         draw_attention(
             path,
             timeline,
-            {"m1\nvisual": m1.reshape(t, h, w), "m2\naudio-\nguided": m2.reshape(t, h, w)},
+            {name: each.reshape(t, h, w) for name, each in maps.items() if each is not None},
             gates,
             names,
             experiment.config.model.event_threshold,
@@ -104,11 +113,11 @@ def shares_inside(evaluation: Evaluation, regions: np.ndarray) -> tuple[int, dic
     inside = regions.reshape(*regions.shape[:2], -1).astype(float)  # (n, t, r)
     counted = inside.any(axis=-1) & ~inside.all(axis=-1)
     observation = evaluation.details.observation
-    parts = {
-        "of the area": np.full_like(inside, 1 / inside.shape[-1]),
-        "of m1, visual spatial attention": observation.visual_attention.numpy(),
-        "of m2, audio-guided attention": observation.audio_guided_attention.numpy(),
-    }
+    parts = {"of the area": np.full_like(inside, 1 / inside.shape[-1])}
+    if observation.visual_attention is not None:
+        parts["of m1, visual spatial attention"] = observation.visual_attention.numpy()
+    if observation.audio_guided_attention is not None:
+        parts["of m2, audio-guided attention"] = observation.audio_guided_attention.numpy()
     shares = {name: (part * inside).sum(axis=-1)[counted] for name, part in parts.items()}
     return int(counted.sum()), {name: float(share.mean()) for name, share in shares.items() if len(share)}
 

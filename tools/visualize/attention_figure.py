@@ -27,7 +27,7 @@ def draw_attention(
     path: Path,
     timeline: Timeline,
     maps: Mapping[str, np.ndarray],
-    gates: Sequence[np.ndarray],
+    gates: Sequence[np.ndarray | None],
     names: Sequence[str],
     threshold: float,
     regions: np.ndarray | None = None,
@@ -39,7 +39,7 @@ def draw_attention(
         path: PNG to write.
         timeline: of the video, t segments.
         maps: attention by name, (t, h, w) each, summing to 1 per segment.
-        gates: of the picture, of the sound and of both, (t,) each.
+        gates: of the picture, of the sound and of both, (t,) each; None for one that the network does not have.
         names: of the classes.
         threshold: of the event probability.
         regions: (t, h, w), 1 where the event truly is.
@@ -87,6 +87,8 @@ def draw_attention(
         curves.stairs(timeline.event_probability, range(seconds + 1), color=INK, lw=1.6, label="event probability")
         curves.hlines(threshold, 0, seconds, color=GREY, lw=1, ls="--", label=f"its threshold, {threshold:g}")
         for gate, (name, style) in zip(gates, GATES.items(), strict=True):
+            if gate is None:
+                continue
             curves.plot(np.arange(seconds) + 0.5, gate, lw=0.8, label=name, **style)
         curves.set(xlim=(0, seconds), ylim=(-0.04, 1.06), yticks=[0, 0.5, 1], xticks=range(seconds + 1))
         curves.set(xlabel="time (s)", ylabel="probability, gates")
