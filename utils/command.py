@@ -16,6 +16,7 @@ def run_command(main: Callable[[], None]) -> None:
         raise SystemExit(128 + number)
 
     open_closed_streams()
+    sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
     for number in stop_signals():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else terminate)
     try:

@@ -119,7 +119,7 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     """The video files of a folder by their names without suffix, in alphabetical order.
 
     Raises:
-        InputError: as ``video_files``, or two files have one video id.
+        InputError: as ``video_files``, two files have one video id, or a name is not UTF-8.
     """
     videos: dict[str, Path] = {}
     for path in video_files(folder):
@@ -127,6 +127,8 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
             raise InputError(
                 f"{folder}: {videos[path.stem].name} and {path.name} are both video {path.stem!r}: keep one"
             )
+        if path.stem != path.stem.encode(errors="ignore").decode():
+            raise InputError(f"{path}: its name, which becomes the video id, is not UTF-8: rename it")
         videos[path.stem] = path
     return dict(sorted(videos.items()))
 

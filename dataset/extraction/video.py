@@ -314,7 +314,7 @@ def is_silent(sound: np.ndarray) -> bool:
 def _pieces(track: Track, limit: int | None) -> Iterator[tuple[int, np.ndarray]]:
     """Pieces of the sound at 16 kHz, float32, with the number of their first sample, until ``limit`` seconds."""
     position, num_lost = None, 0
-    for frame in _resampled(frame for _, _, frame in track.frames()):
+    for frame in resampled((frame for _, _, frame in track.frames()), SAMPLE_RATE):
         if frame.pts is not None:
             stamp = round((float(frame.pts * frame.time_base) - track.origin) * SAMPLE_RATE)
             if position is None or abs(stamp - position) > GAP * SAMPLE_RATE or len(track.lost) > num_lost:
@@ -329,12 +329,13 @@ def _pieces(track: Track, limit: int | None) -> Iterator[tuple[int, np.ndarray]]
     yield position, np.zeros(max(0, round(track.end * SAMPLE_RATE) - position), np.float32)  # damage at the end
 
 
-def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+def resampled(frames: Iterable[av.AudioFrame], rate: int, layout: str | None = None) -> Iterator[av.AudioFrame]:
+    """A sound at another rate, in planes of float32; ``layout`` None keeps its channels."""
     resampler, form = None, None
     for frame in frames:
         if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):  # broadcasts change it
             yield from resampler.resample(None) if resampler else ()
-            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            resampler = av.AudioResampler(format="fltp", rate=rate, layout=layout)
         yield from resampler.resample(frame)
     yield from resampler.resample(None) if resampler else ()
 

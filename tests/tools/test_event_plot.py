@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import read_sound
 from model import Event, Prediction
 from tests.videos import grey, silence, tone, write_video
@@ -83,6 +84,17 @@ def test_frames_stand_apart_whatever_their_colour(tmp_path, level):
     if level == 255:  # the paper at either side of the strip is white, too
         wide[[0, -1]] = False
     assert wide.sum() == round(0.85 * event_plot.WIDE / event_plot.ONE_ROW[0])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("first", [3 * SAMPLE_RATE, 520])
+def test_silence_then_sound_is_drawn_without_warnings(tmp_path, first):
+    """A minute's row shows 1500 times; a click of one sample may lie between two of them, and nothing else be loud."""
+    sound = np.zeros(65 * SAMPLE_RATE, np.float32)
+    sound[first : -10 if first > 520 else first + 1] = 0.5
+    video = write_video(tmp_path / "video.mp4", 65, lambda _: grey(80), None, frame_rate=2)
+    plot_events(tmp_path / "video.png", video, sound, prediction(65), MODEL)
+    plot_events(tmp_path / "short.png", video, sound[: 5 * SAMPLE_RATE], prediction(5), MODEL)
 
 
 def test_long_video_is_drawn_row_by_row(tmp_path):

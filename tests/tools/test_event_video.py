@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from dataset.extraction.video import read_sound
 from model import Event, Prediction
-from tests.videos import FRAME_RATE, tone, write_video
+from tests.videos import FRAME_RATE, damage, grey, tone, write_video
 from tools.predict.event_video import render_events
 
 CHROMIUM = shutil.which("chromium")
@@ -87,6 +87,32 @@ def test_colours_and_sound_are_those_of_the_video(rendered):
 def test_file_begins_with_its_index_so_that_a_browser_plays_it_while_it_loads(rendered):
     contents = rendered[1].read_bytes()
     assert contents.index(b"moov") < contents.index(b"mdat")
+
+
+def heard(path):
+    """The loudness of each of six seconds."""
+    return np.abs(read_sound(path).reshape(6, 16000)).mean(axis=1)
+
+
+def test_damaged_sound_leaves_a_gap_and_the_rest_keeps_its_time(tmp_path):
+    video = write_video(tmp_path / "video.mp4", 6, lambda _: grey(80), tone(440, 0, 1, 2, 3, 5), layout="stereo")
+    before = heard(video)
+    damage(video, "audio", 2.2, 2.8)
+    render_events(tmp_path / "out.mp4", video, PREDICTION)
+    after = heard(tmp_path / "out.mp4")
+    assert after[2] < 0.7 * before[2]
+    others = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(after[others], before[others], rtol=0.1, atol=0.01)
+
+
+def test_sound_may_change_its_channels_as_broadcasts_do(tmp_path):
+    parts = b""
+    for layout in ("mono", "stereo"):
+        path = tmp_path / f"{layout}.ts"
+        parts += write_video(path, 3, lambda _: grey(80), tone(440, 0, 2), layout=layout).read_bytes()
+    (tmp_path / "video.ts").write_bytes(parts)
+    render_events(tmp_path / "out.mp4", tmp_path / "video.ts", PREDICTION)
+    assert [loudness > 0.1 for loudness in heard(tmp_path / "out.mp4")] == [True, False, True] * 2
 
 
 PAGE = """<!doctype html><body style="margin: 0"><video id="video" muted width="640"></video><img src="/wait"><script>

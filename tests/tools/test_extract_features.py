@@ -1,6 +1,7 @@
 """``tools.extract_features`` turns a folder of videos into an AVE-layout folder, and survives what folders hold."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -170,6 +171,9 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
     (tmp_path / "twice").mkdir()
     for name in ("a.mp4", "a.mkv"):
         (tmp_path / "twice" / name).write_bytes(b"")
+    not_text = tmp_path / "not_text"
+    not_text.mkdir()
+    (not_text / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"")
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "vgg19-dcbb9e9d.pth").write_bytes(b"damaged")
@@ -180,6 +184,7 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
         (tmp_path / "nowhere", "--weights", weights): "expected a folder of videos",
         (tmp_path / "empty", "--weights", weights): "has no video files",
         (tmp_path / "twice", "--weights", weights): "a.mkv and a.mp4 are both video 'a': keep one",
+        (not_text, "--weights", weights): "is not UTF-8: rename it",
         (footage.folder, "--weights", tmp_path / "nowhere"): "not a directory",
         (footage.folder, "--weights", tmp_path / "empty"): "download it from https://",
         (footage.folder, "--weights", damaged): "is damaged",

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -129,6 +130,17 @@ def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object
     assert "warning: short.mp4 is shorter than 5 s: its last second is repeated from 3 s on" in result.stderr
 
 
+def check_json(found, expected):
+    """Names and times are equal. Probabilities differ by rounding, as convolutions do for batches of other sizes."""
+    names = [(event["name"], event["start"], event["end"]) for event in found["events"]]
+    assert names == [event[:3] for event in expected.events]
+    close = {"rtol": 0, "atol": 1e-6}
+    probabilities = [event["probability"] for event in found["events"]]
+    np.testing.assert_allclose(probabilities, [event.probability for event in expected.events], **close)
+    np.testing.assert_allclose(found["event_probability"], expected.event_probability, **close)
+    np.testing.assert_allclose(found["class_probability"], expected.class_probability, **close)
+
+
 def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint, weights, tmp_path):
     """Both tools repeat the last second of a picture and of a sound that end early, and go on after damage."""
     (tmp_path / "videos").mkdir()
@@ -157,9 +169,7 @@ def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint,
     for row, found in enumerate(json.loads(result.stdout)["videos"]):
         seconds = found["seconds"]
         expected = model.predict(visual[row, :seconds], audio[row, :seconds])
-        assert found["events"] == [event._asdict() for event in expected.events]
-        np.testing.assert_allclose(found["class_probability"], expected.class_probability, atol=1e-6)
-        np.testing.assert_allclose(found["event_probability"], expected.event_probability, atol=1e-6)
+        check_json(found, expected)
     assert [found["seconds"] for found in json.loads(result.stdout)["videos"]] == [5, 4]
 
 
@@ -213,6 +223,23 @@ def test_folder_and_names_that_begin_with_a_hyphen(monkeypatch, capsys, checkpoi
     monkeypatch.setattr(sys, "argv", ["predict", *map(str, (*flags, *EXTRACTION)), "--", "-Rpkd0qb7ag.mp4"])
     main()
     assert folder.startswith(capsys.readouterr().out)
+
+
+def test_file_name_that_is_not_text_is_printed_with_its_bytes_escaped(run, checkpoint, weights, tmp_path):
+    """Linux allows any bytes in a name; Python has them as characters that cannot be written as UTF-8."""
+    path = film(tmp_path / "video.mp4", "Buzzer", 1, 3)
+    try:
+        path = path.rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+    (tmp_path / "out").mkdir()
+    flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
+    outputs = ("--plot", tmp_path / "out", "--render", tmp_path / "out")
+    text = run("tools.predict", path, *flags, *outputs).stdout
+    assert text.splitlines()[0] == r"caf\udce9.mp4, 0:05"
+    assert sorted(os.fsencode(each.name) for each in (tmp_path / "out").iterdir()) == [b"caf\xe9.mp4", b"caf\xe9.png"]
+    (video,) = json.loads(run("tools.predict", tmp_path, *flags, "--json").stdout)["videos"]
+    assert Path(video["video"]) == path
 
 
 def test_event_that_is_not_found_says_how_near_it_was(monkeypatch, capsys, checkpoint, weights, clip, tmp_path):
@@ -294,9 +321,7 @@ def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, wei
         h5py.File(tmp_path / "features/audio_feature.h5") as audio,
     ):
         expected = model.predict(visual["avadataset"][0], audio["avadataset"][0])
-    assert found["events"] == [event._asdict() for event in expected.events]
-    np.testing.assert_allclose(found["class_probability"], expected.class_probability, atol=1e-6)
-    np.testing.assert_allclose(found["event_probability"], expected.event_probability, atol=1e-6)
+    check_json(found, expected)
 
     height, width, _ = matplotlib.image.imread(tmp_path / "bigbuckbunny.png").shape
     assert width > height > 300
@@ -304,7 +329,8 @@ def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, wei
     for now, was in zip(after, before, strict=True):  # apart from the label
         assert now.shape == was.shape == (180, 320, 3)
         assert np.abs(now[:-20].astype(int) - was[:-20]).mean() < 6
-    np.testing.assert_allclose(read_sound(tmp_path / "bigbuckbunny.mp4").std(), read_sound(video).std(), rtol=0.1)
+    sounds = (read_sound(path) for path in (tmp_path / "bigbuckbunny.mp4", video))
+    assert np.corrcoef(*sounds)[0, 1] > 0.95  # six channels become two
 
 
 def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, trained, clip, weights, tmp_path):

@@ -62,7 +62,7 @@ def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Predictio
     rows, row_seconds = rows_of(prediction)
     heights = _heights(rows)
     spectrograms = [_spectrogram(sound[row.start * SAMPLE_RATE : row.end * SAMPLE_RATE]) for row in rows]
-    loudest = None if is_silent(sound) else max(power.max() for power in spectrograms)
+    loudest = None if is_silent(sound) else max(power.max() for power in spectrograms) or None
     frames, every = _frames(video, rows, row_seconds, heights[0])
     threshold = model.network.config.event_threshold
     step = next((step for step in STEPS if row_seconds <= 12 * step), row_seconds)

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dataset.extraction.video import decoded_frames, open_video, start_time, upright
+from dataset.extraction.video import GAP, Track, decoded_frames, open_video, resampled, upright
 from model import Prediction
 from tools.drawing.plots import drawing_style
 from utils.atomic import atomic_write
@@ -133,11 +133,13 @@ def _encoded_pictures(
 
 
 def _encoded_sound(source: av.container.InputContainer, stream: av.audio.stream.AudioStream) -> Packets:
-    origin = start_time(source)
-    time = 0.0
-    for frame in source.decode(source.streams.best("audio")):
+    track, position = Track(source, "audio"), 0  # samples written
+    for frame in resampled((frame for _, _, frame in track.frames()), SOUND_RATE, "stereo"):
         if frame.pts is not None:
-            time = float(frame.pts * frame.time_base) - origin
-            frame.pts = round(time / frame.time_base)
-        yield time, stream.encode(frame)
-    yield time, stream.encode(None)
+            stamp = round((float(frame.pts * frame.time_base) - track.origin) * SOUND_RATE)
+            if stamp - position > GAP * SOUND_RATE:  # where packets are missing or damaged, there is silence
+                position = stamp
+        frame.pts, frame.time_base = position, Fraction(1, SOUND_RATE)
+        yield position / SOUND_RATE, stream.encode(frame)
+        position += frame.samples
+    yield position / SOUND_RATE, stream.encode(None)
