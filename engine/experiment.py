@@ -143,7 +143,10 @@ class Experiment:
             log.warning("warning: the checkpoint was trained for other events than those of %s", self.folder.root)
         trained, found = (each.get("preprocessing") for each in (self.checkpoint.extraction, self.folder.extraction()))
         if trained and found and trained != found:
-            log.warning("warning: the checkpoint was trained with %s preprocessing, %s has %s", trained, split, found)
+            log.warning(
+                "warning: the checkpoint was trained on features with %s preprocessing, those of %s were made with %s",
+                *(trained, self.folder.root, found),
+            )
         log.info(
             "%s, %s split: %d videos, scope %s, %s, batches of %d",
             self.checkpoint.path,

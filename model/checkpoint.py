@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from configs import SETTING_NAMES, Config, parse_config
+from configs.ave import EVENTS
 from configs.variants import check_setting
 from model.magan import MAGAN
 from model.published import from_published, published_setting, published_weights
@@ -29,6 +30,8 @@ _COMMENT_SIZE = len(_COMMENT) + 64
 _TRAILER_SIZE = 2 + _COMMENT_SIZE
 # The first bytes of a file written by torch.save: an archive, or a pickle in versions before 1.6.
 _ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80\x02"
+# Of AVE's features: BGR less ImageNet's mean, as for Keras's weights.
+_AVE_EXTRACTION = {"preprocessing": "caffe"}
 # For the two names in the authors' commands, which a fresh clone does not have.
 _ADVICE = {
     "Supervised_model.pth.tar": ". The authors' checkpoint is downloaded by python -m tools.download --checkpoint",
@@ -61,7 +64,7 @@ class Checkpoint:
     scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
     training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best epoch so far, random states
     segments: int | None = None  # of a training video; None also in files of release 1.0
-    extraction: dict = field(default_factory=dict)  # settings of tools.extract_features; empty if unknown
+    extraction: dict = field(default_factory=dict)  # how the training features were made; empty if unknown
 
     @property
     def published(self) -> bool:
@@ -131,6 +134,8 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         authors = " of the authors" if checkpoint.published else ""
         script = "supv_main.py" if setting == "weakly" else "weakly_main.py"
         raise InputError(f"{path}: is a {found} checkpoint{authors}, expected a {expected} one; use {script}")
+    if not checkpoint.extraction and (checkpoint.published or checkpoint.class_names == list(EVENTS)):
+        checkpoint.extraction = dict(_AVE_EXTRACTION)
     return checkpoint
 
 

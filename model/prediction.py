@@ -20,7 +20,6 @@ from utils.arithmetic import allow_tf32, parameter_dtype
 log = logging.getLogger(__name__)
 
 Features = np.ndarray | Tensor
-PUBLISHED_EXTRACTION = {"preprocessing": "caffe"}  # of AVE's features: BGR less ImageNet's mean, as for Keras's weights
 AVE_SEGMENTS = 10  # seconds of a video of AVE
 
 
@@ -271,6 +270,4 @@ def load_magan(
     network = MODELS[loaded.setting](config.model)
     network.to(device, parameter_dtype(config.training.precision))
     loaded.load_into(network)
-    on_ave = loaded.published or loaded.class_names == list(EVENTS)
-    extraction = loaded.extraction or (PUBLISHED_EXTRACTION if on_ave else {})
-    return TrainedMAGAN(network.eval(), names, segments, extraction, loaded.scores)
+    return TrainedMAGAN(network.eval(), names, segments, loaded.extraction, loaded.scores)

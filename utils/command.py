@@ -1,5 +1,6 @@
 """How a command ends: one sentence and exit 2 on bad input, 130, 143 or 129 on SIGINT, SIGTERM or SIGHUP."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +17,8 @@ def run_command(main: Callable[[], None]) -> None:
         raise SystemExit(128 + number)
 
     open_closed_streams()
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
     for number in stop_signals():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else terminate)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import Config, parse_config, parse_options
+from dataset.layout import EXTRACTION
 from engine.experiment import require_memory_for
 from engine.resume import CHANGEABLE, resolve_config
 from model import SupervisedMAGAN
@@ -104,3 +105,14 @@ def test_network_that_does_not_fit_into_memory_is_refused_before_it_is_made(mode
 
 def test_networks_of_the_paper_fit():
     require_memory_for(SupervisedMAGAN, Config())
+
+
+def test_evaluation_on_features_of_another_preprocessing_warns(run, published, seeded_data, tmp_path):
+    for path in seeded_data.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / EXTRACTION).write_text('{"preprocessing": "torchvision", "segments": 10}')
+    flags = ("--evaluate", "--gpu", "cpu", "--data_root", tmp_path, "--resume", published / "supervised.pth.tar")
+    said = run("supv_main.py", *flags).stderr
+    assert f"on features with caffe preprocessing, those of {tmp_path} were made with torchvision" in said
+    (tmp_path / EXTRACTION).write_text('{"preprocessing": "caffe", "segments": 10}')
+    assert "preprocessing, those of" not in run("supv_main.py", *flags).stderr
