@@ -87,6 +87,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path,
 
 
 @pytest.fixture(scope="session")
+def variant_run(
+    tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path, small_config
+) -> Callable[..., Path]:
+    """The folder of a run of one epoch with variants of the network. Read it, do not change it."""
+    runs: dict[tuple[str, ...], Path] = {}
+
+    def train(setting: str, *names: str) -> Path:
+        if (setting, *names) not in runs:
+            runs[setting, *names] = folder = tmp_path_factory.mktemp("variant") / "run"
+            arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--n_epoch", 1)
+            run(SCRIPTS[setting], *arguments, "--snapshot_pref", folder, "--variant", *names)
+        return runs[setting, *names]
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file in the authors' format per setting, SETTING.pth.tar, with the seeded weights."""
     folder = tmp_path_factory.mktemp("published")

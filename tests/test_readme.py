@@ -37,9 +37,16 @@ def code_of(text: str) -> list[str]:
 
 
 def commands_of(text: str) -> list[tuple[str, set[str]]]:
-    """The commands of the project in a page, as scripts or modules, and the flags that each one is given."""
+    """The commands of the project in a page, as scripts or modules, and the flags that each one is given.
+
+    Arguments after -- go to an entry script; both have the same flags.
+    """
     found = [re.search(r"(\w+_main\.py|(?<=-m )tools\.[a-z]\w*)(.*)", line) for line in code_of(text)]
-    return [(match[1], set(re.findall(r"(?<!\S)--?[a-z]\w*", match[2]))) for match in found if match]
+    given = []
+    for match in filter(None, found):
+        own, _, passed_on = match[2].partition(" -- ")
+        given += [(match[1], own), ("supv_main.py", passed_on)]
+    return [(name, set(re.findall(r"(?<!\S)--?[a-z]\w*", arguments))) for name, arguments in given]
 
 
 def examples() -> list:

@@ -15,21 +15,6 @@ from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
 from utils.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def variant_run(tmp_path_factory, run, data_root, small_config):
-    """The folder of a short run of a variant."""
-    runs = {}
-
-    def train(setting, *names):
-        if (setting, names) not in runs:
-            runs[setting, names] = folder = tmp_path_factory.mktemp("variant") / "run"
-            arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--n_epoch", 1)
-            run(SCRIPTS[setting], *arguments, "--snapshot_pref", folder, "--variant", *names)
-        return runs[setting, names]
-
-    return train
-
-
 def test_gradients_of_two_processes_are_those_of_one():
     """Of every variant of both settings, in one process pair."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -13,9 +13,15 @@ TRUTH = [[0, 0, 3, 3], [1, 1, 1, 1], [3, 3, 3, 3], [3, 0, 0, 3]]
 PREDICTED = [[0, 3, 3, 3], [1, 1, 2, 1], [3, 3, 3, 3], [1, 1, 1, 1]]
 
 
+def evaluation(predicted, truth):
+    """An evaluation with these decisions; no statistic reads the probabilities."""
+    predicted, truth = torch.tensor(predicted), torch.tensor(truth)
+    return Evaluation(predicted, truth, torch.full(truth.shape, 0.5), num_events=3)
+
+
 @pytest.fixture
 def stats():
-    return statistics(Evaluation(torch.tensor(PREDICTED), torch.tensor(TRUTH), num_events=3))
+    return statistics(evaluation(PREDICTED, TRUTH))
 
 
 def test_confusion_counts_every_segment_once(stats):
@@ -45,7 +51,7 @@ def test_means_are_over_the_segments_and_the_videos_of_an_event(stats):
 def test_extremes_are_in_order_and_no_video_is_shown_twice(stats):
     chosen = {name: places.tolist() for name, places in stats.extremes(1).items()}
     assert chosen == {"worst": [3], "median": [1], "best": [2]}
-    alone = statistics(Evaluation(torch.tensor(PREDICTED[:1]), torch.tensor(TRUTH[:1]), num_events=3))
+    alone = statistics(evaluation(PREDICTED[:1], TRUTH[:1]))
     assert {name: places.tolist() for name, places in alone.extremes(3).items()} == {
         "worst": [0],
         "median": [],

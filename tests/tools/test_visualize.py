@@ -138,7 +138,7 @@ def test_share_inside_is_measured_where_attention_can_be_outside():
     attention = torch.tensor([[[0.7, 0.1, 0.1, 0.1], [0.25] * 4, [0.25] * 4]], dtype=torch.float64)
     gate = torch.zeros(1, 3)
     observation = Observation(attention, 1 - attention, gate, gate, gate)
-    evaluation = Evaluation(gate, gate, 2, Details(gate, gate, observation))
+    evaluation = Evaluation(gate, gate, gate, 2, Details(gate, observation))
     count, shares = shares_inside(evaluation, regions)
     assert count == 1
     assert list(shares.values()) == pytest.approx([0.25, 0.7, 0.3])
