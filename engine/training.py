@@ -307,8 +307,8 @@ class Trainer:
             self.check_finite()
             self.state.sums = self.sums.as_floats()
         random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type != "cpu":
+            random[self.device.type] = torch.get_device_module(self.device).get_rng_state(self.device)
         training = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -374,8 +374,8 @@ class Trainer:
             self.schedule.load_state_dict(training["schedule"])
             random: dict[str, Tensor] = training["random"][self.ranks.rank]
             torch.set_rng_state(random["cpu"])
-            if self.device.type == "cuda" and "cuda" in random:
-                torch.cuda.set_rng_state(random["cuda"], self.device)
+            if self.device.type != "cpu" and self.device.type in random:
+                torch.get_device_module(self.device).set_rng_state(random[self.device.type], self.device)
         except Exception as error:  # contents of an unexpected form can raise anything
             raise InputError(f"the run cannot be resumed from this checkpoint: {error}") from error
         self.state = TrainingState.from_dict(training.get("state"))
