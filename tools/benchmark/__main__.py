@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m tools.benchmark", description=description, epilog=details, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+    add("--gpu", default="0", metavar="N", help="number of the GPU, or cpu (default: 0; the CPU if there is no GPU)")
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")
