@@ -154,8 +154,8 @@ def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str
 
 def describe(device: torch.device) -> str:
     """Name of the device; of a CPU also the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return torch.get_device_module(device).get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
     return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"
