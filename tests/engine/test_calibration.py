@@ -64,6 +64,9 @@ def test_best_checkpoint_keeps_the_threshold_and_is_evaluated_with_it(run, data_
     row = rows_of(calibrated_run)[best["scores"]["epoch"] - 1]
     threshold = best["config"]["model"]["event_threshold"]
     assert threshold == float(row["event_threshold"])
+    measured = {name: value for name, value in best["scores"].items() if name != "epoch" and value is not None}
+    assert {"val_auc", "val_background_recall", "test_accuracy"} <= measured.keys()
+    assert {name: float(row[name]) for name in measured} == pytest.approx(measured)
     arguments = ("--gpu", "cpu", "--data_root", data_root, "--evaluate", "--resume", calibrated_run / "best.pth.tar")
     for split in ("val", "test"):
         result = run("weakly_main.py", *arguments, "--split", split)
