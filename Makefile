@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+GPU ?= 0
 WORKERS := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test quick lint
+.PHONY: demo test quick lint check-gpu
 
 demo: .venv/installed
 	$(BIN)/python -m tools.demo
@@ -21,6 +22,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# Whether a GPU computes as it should, and how fast; GPU=1 is the second one.
+check-gpu: .venv/installed
+	$(BIN)/python -m tools.check_gpu --gpu $(GPU)
 
 .venv/installed: requirements.txt requirements-tools.txt
 	$(PYTHON) -m venv .venv

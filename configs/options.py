@@ -80,7 +80,7 @@ def parse_options(
         metavar="DIR",
         help="features in the AVE layout (default: ./data)",
     )
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+    add("--gpu", default="0", metavar="N", help="number of the GPU, or cpu (default: 0; the CPU if there is no GPU)")
     add(
         "--snapshot_pref",
         type=_path,

@@ -13,21 +13,18 @@ class StepGraph:
     """Calls a function of tensors, and after ``WARM_UP`` calls replays a CUDA graph of it instead.
 
     A replay repeats the kernels of the captured call with the same memory addresses and the same numbers. Therefore the
-    function must not wait for the device, and must change in place every tensor that is used after the call. A number
-    that the CPU computes must be part of ``key``, because a new graph is captured only for a new key.
+    function must not wait for the device, must change in place every tensor that is used after the call, and must take
+    a number that changes from call to call, such as the learning rate, as a tensor.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.key: object = None
         self.calls = 0
         self.inputs: list[Tensor] = []
         self.replay: Callable[[], None] | None = None
 
-    def __call__(self, function: Callable[..., None], inputs: Sequence[Tensor], key: object) -> None:
-        """Call ``function(*inputs)``; the inputs have the same shapes and dtypes for the same key."""
-        if key != self.key:
-            self.key, self.calls, self.inputs, self.replay = key, 0, [], None
+    def __call__(self, function: Callable[..., None], inputs: Sequence[Tensor]) -> None:
+        """Call ``function(*inputs)``, always the same function, with inputs of the same shapes and dtypes."""
         self.calls += 1
         if self.calls <= WARM_UP:
             self.warm_up(lambda: function(*inputs))

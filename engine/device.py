@@ -11,23 +11,30 @@ log = logging.getLogger(__name__)
 
 
 def choose_device(gpu: str, ranks: Ranks) -> torch.device:
-    """The device named by ``--gpu``: the number of a CUDA device, or ``cpu``. Falls back to the CPU without CUDA.
+    """The device named by ``--gpu``: ``cpu``, or the number of an accelerator that PyTorch finds.
 
-    Under ``torchrun`` the local rank takes the place of the number.
+    Falls back to the CPU if there is none with float64, and warns of one other than CUDA, which nobody tested. Under
+    ``torchrun`` the local rank takes the place of the number.
 
     Raises:
         InputError: there is no such device.
     """
     if gpu == "cpu":
         return torch.device("cpu")
-    if ranks.local_rank is not None and torch.cuda.is_available():
+    accelerator, lack = torch.accelerator.current_accelerator(check_available=True), "no GPU here"
+    if accelerator and accelerator.type == "mps":
+        accelerator, lack = None, "MPS has no float64, in which decisions are made"
+    if accelerator and ranks.local_rank is not None:
         gpu = str(ranks.local_rank)
     if not gpu.isdecimal():
-        raise InputError(f"--gpu is {gpu!r}, expected the number of a CUDA device or cpu")
-    if not torch.cuda.is_available():
-        log.info("--gpu %s: no CUDA here, running on the CPU (%d threads)", gpu, torch.get_num_threads())
+        raise InputError(f"--gpu is {gpu!r}, expected the number of a GPU or cpu")
+    if not accelerator:
+        log.info("--gpu %s: %s, running on the CPU (%d threads)", gpu, lack, torch.get_num_threads())
         return torch.device("cpu")
-    if int(gpu) >= torch.cuda.device_count():
-        raise InputError(f"--gpu is {gpu}, expected less than {torch.cuda.device_count()}, the number of CUDA devices")
-    torch.cuda.set_device(int(gpu))  # the default of everything that names no device, such as pinned memory
-    return torch.device("cuda", int(gpu))
+    count = torch.accelerator.device_count()
+    if int(gpu) >= count:
+        raise InputError(f"--gpu is {gpu}, expected less than {count}, the number of GPUs")
+    if accelerator.type != "cuda":
+        log.warning("warning: not tested on devices of type %s", accelerator.type)
+    torch.accelerator.set_device_index(int(gpu))  # the default of everything that names no device, as pinned memory
+    return torch.device(accelerator.type, int(gpu))

@@ -40,7 +40,7 @@ class Ranks:
         if self.world_size == 1:
             yield
             return
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group(dist.get_default_backend_for_device(device))
         yield
         dist.destroy_process_group()  # not after an error: NCCL would wait for the other ranks, which torchrun ends
 
@@ -48,7 +48,7 @@ class Ranks:
         """Wrap the model so that gradients are averaged over all ranks."""
         if self.world_size == 1:
             return model
-        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all ranks, in place."""

@@ -81,8 +81,8 @@ class Experiment:
         self.device = choose_device(options.gpu, self.ranks)
         if self.device.type == "cpu":
             keep_freed_memory()
-        elif self.config.training.precision == "bf16" and not torch.cuda.is_bf16_supported():
-            raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16: use --precision fp32")
+        elif self.config.training.precision == "bf16" and not torch.get_device_module(self.device).is_bf16_supported():
+            raise InputError(f"{self._hardware()} has no bfloat16: use --precision fp32")
         self.model = self._make_model(model_class)
         dtype = parameter_dtype(self.config.training.precision)
         self.folder = AVEFolder(options.data_root, self.config.model, dtype)
@@ -259,9 +259,9 @@ class Experiment:
 
     def _hardware(self) -> str:
         processes = f", {self.ranks.world_size} processes" if self.ranks.world_size > 1 else ""
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device) + processes
-        return f"CPU, {torch.get_num_threads()} threads{processes}"
+        if self.device.type == "cpu":
+            return f"CPU, {torch.get_num_threads()} threads{processes}"
+        return torch.get_device_module(self.device).get_device_name(self.device) + processes
 
     def _summarize(self, trainer: Trainer) -> None:
         on_test, on_val = trainer.state.best_on_test, trainer.state.best_on_val

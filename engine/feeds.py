@@ -111,7 +111,7 @@ Feed = StreamFeed | ResidentFeed
 
 def make_feed(place: str, dataset: AVEDataset, batches: Batches, num_workers: int, device: torch.device) -> Feed:
     """The feed named by ``place``: ``device``, ``ram`` or ``stream``."""
-    pinned = device.type == "cuda" and place != "device"
+    pinned = device.type != "cpu" and place != "device"
     if place == "stream":
         return StreamFeed(dataset, batches, num_workers, pinned)
     return ResidentFeed(dataset, batches, device if place == "device" else torch.device("cpu"), pinned)
@@ -128,9 +128,9 @@ def choose_feed(asked: str, datasets: Sequence[AVEDataset], device: torch.device
     """
     size = sum(dataset.num_bytes for dataset in datasets)
     free = {"ram": psutil.virtual_memory().available / local_world_size}
-    if device.type == "cuda":
-        free["device"] = torch.cuda.mem_get_info(device)[0]
-    if asked == "device" and device.type != "cuda":
+    if device.type != "cpu":
+        free["device"] = torch.get_device_module(device).mem_get_info(device)[0]
+    elif asked == "device":
         raise InputError("--features device keeps the features on a GPU, but this run is on the CPU: use ram or stream")
     if asked in free and size > free[asked]:
         raise InputError(

@@ -164,15 +164,15 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
         inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
-        lr, share_of_lr = self.schedule.get_last_lr()[0], self.warmup_share()
-        self.optimizer.param_groups[0]["lr"] = lr * share_of_lr
+        lr = self.schedule.get_last_lr()[0] * self.warmup_share()
         share, whole = self.feeds.train.batches.sizes(self.state.iteration)
         update = partial(self.update, share=share, whole=whole)
-        # The small last batch has no graph, nor do the steps of the warm-up, each with a learning rate of its own.
-        if self.graph and share == self.feeds.train.batches.largest_share and share_of_lr == 1:
-            self.graph(update, inputs, key=lr)
+        if self.graph and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
+            # In float32, which the fused optimizer requires of a learning rate in a tensor.
+            self.graph(update, [*inputs, torch.full((), lr, dtype=torch.float32, device=self.device)])
         else:
-            update(*inputs)
+            update(*inputs, lr)
+        self.optimizer.param_groups[0]["lr"] = lr  # a number again, for checkpoints and metrics
 
     @property
     def steps(self) -> int:
@@ -183,14 +183,15 @@ class Trainer:
         """The share of the learning rate that the next update has: less than 1 in the first ``warmup_steps``."""
         return min(1.0, (self.steps + 1) / max(1, self.config.training.warmup_steps))
 
-    def update(self, visual: Tensor, audio: Tensor, labels: Tensor, share: int, whole: int) -> None:
+    def update(self, visual: Tensor, audio: Tensor, labels: Tensor, lr: float | Tensor, share: int, whole: int) -> None:
         """Update the parameters once, and the sums of the epoch.
 
-        All that outlives the call is changed in place, and no number of the host changes within an epoch, so that a
-        CUDA graph can replay it.
+        All that outlives the call is changed in place, and the learning rate may be a tensor, so that a CUDA graph can
+        replay it.
 
         Args:
             visual, audio, labels: a batch, on the device.
+            lr: the learning rate; as a tensor, float32 and on the device.
             share, whole: the number of videos of this rank, and over all ranks.
         """
         dtype = parameter_dtype(self.config.training.precision)
@@ -209,7 +210,7 @@ class Trainer:
         self.all_finite.mul_(self.optimizer.found_inf == 0)
         self.finite_steps.add_(self.all_finite)
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        self.optimizer.param_groups[0]["capturable"] = capturing  # or it refuses to be captured
+        self.optimizer.param_groups[0].update(lr=lr, capturable=capturing)  # or it refuses to be captured
         self.optimizer.step()
         self.sums.add(terms, self.model.correct(outputs, labels)[:share], share)
 
@@ -311,8 +312,8 @@ class Trainer:
             self.check_finite()
             self.state.sums = self.sums.as_floats()
         random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type != "cpu":
+            random[self.device.type] = torch.get_device_module(self.device).get_rng_state(self.device)
         training = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -378,8 +379,8 @@ class Trainer:
             self.schedule.load_state_dict(training["schedule"])
             random: dict[str, Tensor] = training["random"][self.ranks.rank]
             torch.set_rng_state(random["cpu"])
-            if self.device.type == "cuda" and "cuda" in random:
-                torch.cuda.set_rng_state(random["cuda"], self.device)
+            if self.device.type != "cpu" and self.device.type in random:
+                torch.get_device_module(self.device).set_rng_state(random[self.device.type], self.device)
         except Exception as error:  # contents of an unexpected form can raise anything
             raise InputError(f"the run cannot be resumed from this checkpoint: {error}") from error
         self.state = TrainingState.from_dict(training.get("state"))

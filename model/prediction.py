@@ -138,28 +138,32 @@ class TrainedMAGAN:
             raise ValueError(f"{modality} features are not all finite as {str(weight.dtype).removeprefix('torch.')}")
         return features
 
-    @torch.inference_mode()
     def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]]) -> list[Prediction]:
         """The predictions for b videos whose features (b, t, ...) come in parts."""
+        event, classes = (probabilities.cpu().numpy() for probabilities in self._probabilities(parts))
+        return [self._prediction(*video) for video in zip(event, classes, strict=True)]
+
+    @torch.inference_mode()
+    def _probabilities(self, parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Event probability (b, t) and class probability (b, t, K), float64. Nothing here waits for the device."""
         allow_tf32(False)
         windows = Windows(parts, self.segments)
         found = []  # of each window: its first second, event probability (b, t) and class probability (b, K)
         for start, visual, audio in windows:
             outputs = self.network(visual, audio)
-            event = torch.sigmoid(outputs.is_event.double()).cpu()
-            found.append((start, event, self.network.class_probability(outputs).double().cpu()))
+            event = torch.sigmoid(outputs.is_event.double())
+            found.append((start, event, self.network.class_probability(outputs).double()))
         (b, t), k, length = found[0][1].shape, found[0][2].shape[-1], max(windows.length, self.segments)
-        event_sum = torch.zeros(b, length, dtype=torch.float64)
-        class_sum = torch.zeros(b, length, k, dtype=torch.float64)
-        count = torch.zeros(length, dtype=torch.float64)
+        event_sum = found[0][1].new_zeros(b, length)
+        class_sum = found[0][1].new_zeros(b, length, k)
+        count = found[0][1].new_zeros(length)
         for start, event, classes in found:
             seconds = slice(start, start + t)
             event_sum[:, seconds] += event
             class_sum[:, seconds] += classes.unsqueeze(1)
             count[seconds] += 1
         event, classes = event_sum / count, class_sum / count.unsqueeze(-1)
-        videos = zip(event[:, : windows.length].numpy(), classes[:, : windows.length].numpy(), strict=True)
-        return [self._prediction(*video) for video in videos]
+        return event[:, : windows.length], classes[:, : windows.length]
 
     def _prediction(self, event: np.ndarray, classes: np.ndarray) -> Prediction:
         config = self.network.config

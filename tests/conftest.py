@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -116,10 +114,5 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seeded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The seeded inputs behind the published values as an AVE folder, all five videos in the test split."""
     root = tmp_path_factory.mktemp("seeded")
-    visual, audio, labels = seeded.inputs()
-    for name, data in {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}.items():
-        with h5py.File(root / f"{name}.h5", "w") as file:
-            file["avadataset"] = data.numpy()
-    with h5py.File(root / "test_order.h5", "w") as file:
-        file["order"] = np.arange(5)
+    seeded.write_ave_folder(root, ["test"])
     return root

@@ -33,7 +33,8 @@ def data_root_option(help: str = "features in the AVE layout") -> argparse.Argum
 
 def gpu_option() -> argparse.ArgumentParser:
     """``--gpu N``, for ``engine.device.choose_device``."""
-    return _option("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+    help = "number of the GPU, or cpu (default: 0; the CPU if there is no GPU)"
+    return _option("--gpu", default="0", metavar="N", help=help)
 
 
 def config_option(help: str, setting: str = "supervised") -> argparse.ArgumentParser:

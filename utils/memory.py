@@ -47,5 +47,5 @@ def out_of_memory_as_error(device: torch.device, remedy: str) -> Iterator[None]:
         is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not is_shortage and not any(text in message for text in _OUT_OF_MEMORY):
             raise
-        place = "the GPU's memory" if device.type == "cuda" else "the memory"
+        place = "the memory" if device.type == "cpu" else "the GPU's memory"
         raise InputError(f"{place} is too small: {remedy}") from error

@@ -208,7 +208,7 @@ def test_gpu_without_cuda_runs_on_the_cpu_and_says_so(run, trained, data_root):
         "supv_main.py",
         *("--gpu", "0", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "best.pth.tar"),
     )
-    assert "no CUDA here, running on the CPU" in result.stderr
+    assert "no GPU here, running on the CPU" in result.stderr
 
 
 def test_missing_data_is_listed_whole_with_where_to_get_it(run, tmp_path, trained):

@@ -27,13 +27,13 @@ OTHER = {  # another value that is allowed, of every hyperparameter
     "training": {
         **{"lr": 0.5, "lr_milestones": [3], "lr_factor": 0.1, "clip_gradient": 1.0, "n_epoch": 7, "batch_size": 3},
         **{"test_batch_size": 3, "seed": 7, "precision": "fp64", "select": "val", "eval_freq": 2, "num_workers": 1},
-        "print_freq": 3,
+        **{"print_freq": 3, "warmup_steps": 5, "calibrate": "val"},
     },
 }
 HYPERPARAMETERS = [(section, name) for section in MAIN for name in MAIN[section]]
 FLAGS = [
     *("batch_size", "test_batch_size", "n_epoch", "lr", "clip_gradient", "seed", "scope", "precision", "select"),
-    *("eval_freq", "num_workers", "print_freq"),
+    *("eval_freq", "num_workers", "print_freq", "warmup_steps"),
 ]
 LAST = Checkpoint(Path("Exps/run/last.pth.tar"), "supervised", {}, Config(), [], {}, {"state": {}})
 

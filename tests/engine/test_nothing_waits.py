@@ -74,7 +74,7 @@ def test_prediction_of_a_long_and_of_a_short_video(make_trainer, setting):
     for seconds in (25, 6):
         features = torch.empty(2, seconds, 7, 7, 512, device=META), torch.empty(2, seconds, 128, device=META)
         with OneDevice():
-            event, classes = trained._probabilities(*features)
+            event, classes = trained._probabilities([features])
         assert event.shape == classes.shape[:2] == (2, seconds)
 
 

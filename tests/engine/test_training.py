@@ -213,6 +213,18 @@ def test_other_precisions_and_the_published_scope_train(run, arguments, tmp_path
     assert {tensor.dtype for tensor in checkpoint["weights"].values()} == {dtype}
 
 
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_training_and_evaluation_raise_no_warning(arguments, data_root, tmp_path, setting):
+    """Deprecations of torch above all. One process reads the features, and autocast runs."""
+    flags = ("--n_epoch", 1, "--precision", "bf16", "--features", "stream", "--num_workers", 1)
+    evaluation = ("--gpu", "cpu", "--data_root", data_root, "--evaluate", "--resume", tmp_path / "best.pth.tar")
+    for given in (arguments(setting, tmp_path, *flags), evaluation):
+        command = [sys.executable, "-W", "error", SCRIPTS[setting], *map(str, given)]
+        result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert "Warning" not in result.stderr
+
+
 def test_learning_rate_is_halved_after_the_milestones(run, data_root, small_config, tmp_path):
     config = json.loads(small_config("supervised").read_text())
     config["training"] |= {"lr_milestones": [1, 2], "batch_size": 48}

@@ -6,8 +6,10 @@ evaluation mode and float64, under either attention scope. All numbers come from
 
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,6 +68,18 @@ def video_labels(labels: Tensor) -> Tensor:
     y = labels.amax(dim=1)
     y[:, -1] = 0
     return y
+
+
+def write_ave_folder(root: Path, splits: Sequence[str]) -> None:
+    """Write an AVE folder into ``root``; each of ``splits`` has the five seeded videos, in rows of its own."""
+    visual, audio, labels = inputs()
+    files = {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}
+    for name, values in {**files, "mil_labels": video_labels(labels)}.items():
+        with h5py.File(root / f"{name}.h5", "w") as file:
+            file["avadataset"] = np.concatenate([values.numpy()] * len(splits))
+    for n, split in enumerate(splits):
+        with h5py.File(root / f"{split}_order.h5", "w") as file:
+            file["order"] = len(labels) * n + np.arange(len(labels))
 
 
 def expected(setting: str, scope: str) -> dict:

@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m tools.benchmark", description=description, epilog=details, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--gpu", default="0", metavar="N", help="CUDA device, or cpu (default: 0; without CUDA, the CPU)")
+    add("--gpu", default="0", metavar="N", help="number of the GPU, or cpu (default: 0; the CPU if there is no GPU)")
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")
@@ -154,8 +154,8 @@ def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str
 
 def describe(device: torch.device) -> str:
     """Name of the device; of a CPU also the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return torch.get_device_module(device).get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
     return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"

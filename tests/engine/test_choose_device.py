@@ -1,0 +1,70 @@
+"""``--gpu`` names an accelerator that PyTorch finds. There is none here, so the tests answer for PyTorch."""
+
+import logging
+
+import pytest
+import torch
+
+from engine.device import choose_device
+from engine.distributed import Ranks
+from utils.errors import InputError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Describe a machine with ``count`` accelerators of a type; returns the list of indices that are made current."""
+
+    def describe(kind, count):
+        made_current = []
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+        monkeypatch.setattr(torch.accelerator, "set_device_index", made_current.append)
+        return made_current
+
+    return describe
+
+
+def test_number_is_an_index_of_the_accelerators(machine, caplog):
+    made_current = machine("cuda", 2)
+    assert choose_device("1", Ranks()) == torch.device("cuda", 1)
+    assert made_current == [1]
+    assert not caplog.records
+
+
+def test_untested_type_of_accelerator_is_used_with_a_warning(machine, caplog):
+    made_current = machine("xpu", 2)
+    assert choose_device("0", Ranks()) == torch.device("xpu", 0)
+    assert made_current == [0]
+    assert caplog.messages == ["warning: not tested on devices of type xpu"]
+
+
+def test_accelerator_without_float64_gives_way_to_the_cpu(machine, caplog):
+    made_current = machine("mps", 1)
+    with caplog.at_level(logging.INFO):
+        assert choose_device("0", Ranks()) == torch.device("cpu")
+    assert "--gpu 0: MPS has no float64, in which decisions are made, running on the CPU" in caplog.text
+    assert made_current == []
+
+
+def test_local_rank_takes_the_place_of_the_number(machine, monkeypatch):
+    machine("cuda", 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert choose_device("0", Ranks()) == torch.device("cuda", 3)
+
+
+def test_number_without_a_device_is_an_error(machine):
+    machine("cuda", 2)
+    with pytest.raises(InputError, match="--gpu is 2, expected less than 2, the number of GPUs"):
+        choose_device("2", Ranks())
+
+
+@pytest.mark.parametrize("gpu", ["cuda:0", "-1", ""])
+def test_other_text_is_an_error(gpu):
+    with pytest.raises(InputError, match="expected the number of a GPU or cpu"):
+        choose_device(gpu, Ranks())
+
+
+def test_cpu_is_the_cpu(machine):
+    made_current = machine("cuda", 2)
+    assert choose_device("cpu", Ranks()) == torch.device("cpu")
+    assert made_current == []
