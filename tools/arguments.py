@@ -89,7 +89,7 @@ def extractor_options() -> argparse.ArgumentParser:
         "--precision",
         choices=("fp32", "bf16"),
         default="fp32",
-        help="of VGG-19 and VGGish; bf16 is faster on GPUs and on CPUs with AMX, slower on others (default: fp32)",
+        help="of VGG-19 and VGGish; bf16 is for GPUs and CPUs with AMX, slower on other CPUs (default: fp32)",
     )
     add(
         "--frames_per_second",
