@@ -17,9 +17,10 @@ from dataset.sources import require_files
 from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
+from engine.evaluation.measures import from_columns
+from engine.evaluation.predictions import require_writable_name, write_predictions
+from engine.evaluation.summary import measures_text
 from engine.feeds import Feed, choose_feed, gigabytes, make_feed
-from engine.measures import from_columns, measures_text
-from engine.predictions import require_writable_name, write_predictions
 from engine.resume import check_fingerprint, checkpoint_to_load, folder_to_resume, resolve_config
 from engine.run_folder import RunFolder
 from engine.state import TrainingState

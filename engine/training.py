@@ -15,14 +15,14 @@ from torch import Tensor
 
 from configs import Config
 from dataset import AVEDataset, Batch
-from engine.calibration import calibrated_threshold
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.cuda_graph import StepGraph
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
+from engine.evaluation.calibration import calibrated_threshold
+from engine.evaluation.measures import Measures, as_columns
 from engine.feeds import Feed
 from engine.learning import LearningWatch
-from engine.measures import Measures, as_columns
 from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
 from engine.state import BestEpoch, TrainingState, same_structure

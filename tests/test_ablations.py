@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.variants import VARIANTS
-from engine.measures import Measures
+from engine.evaluation.measures import Measures
 from tests.conftest import ROOT
 from tools.compare.plan import Run
 from tools.compare.results import Estimate, Result, differences, summary

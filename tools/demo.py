@@ -10,7 +10,8 @@ import torch
 
 from configs import ROOT, SETTING_NAMES, MAGANConfig
 from dataset import AVEFolder
-from engine.measures import Measures, from_columns, measures_text
+from engine.evaluation.measures import Measures, from_columns
+from engine.evaluation.summary import measures_text
 from engine.run_folder import BEST, METRICS
 from utils.command import run_command
 from utils.errors import InputError

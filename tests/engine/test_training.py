@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from dataset.doctor.features import SAMPLED
-from engine.measures import Measures
+from engine.evaluation.measures import Measures
 from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
 from tests.reference import seeded
 

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from configs.variants import variants_of
-from engine.measures import Measures
+from engine.evaluation.measures import Measures
 from tests.conftest import ENVIRONMENT, ROOT
 from tools.compare.local import gpu_flags
 from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags

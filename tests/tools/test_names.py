@@ -18,7 +18,7 @@ from matplotlib.font_manager import findSystemFonts
 from matplotlib.ft2font import FT2Font
 
 from engine.evaluation import Evaluation
-from engine.predictions import spreadsheet_safe
+from engine.evaluation.predictions import spreadsheet_safe
 from tests.conftest import ROOT
 from tools.drawing.fonts import DEFAULT, _families_for, font_families
 from tools.drawing.plots import picture, shortened

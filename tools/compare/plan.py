@@ -10,8 +10,8 @@ from typing import NamedTuple
 from configs import CONFIGS, ROOT, load_config, parse_options
 from configs.variants import variants_of
 from dataset import AVEFolder
+from engine.evaluation.measures import yardsticks
 from engine.experiment import number_of_parameters
-from engine.measures import yardsticks
 from model import MODELS
 from utils.arithmetic import parameter_dtype
 from utils.atomic import atomic_write

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from scipy.stats import t as student
 
-from engine.measures import Measures, from_columns
+from engine.evaluation.measures import Measures, from_columns
 from engine.run_folder import LAST, METRICS
 from tools.compare.plan import Run
 from utils.errors import InputError

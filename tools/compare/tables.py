@@ -12,7 +12,8 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs import SETTING_NAMES
-from engine.measures import LEAST_AUC, LEAST_BACKGROUND_RECALL, Measures, localization_warning
+from engine.evaluation.measures import Measures
+from engine.evaluation.summary import LEAST_AUC, LEAST_BACKGROUND_RECALL, localization_warning
 from tools.compare.picture import draw_comparison
 from tools.compare.plan import Plan
 from tools.compare.results import Estimate, Result, differences, read_result, summary

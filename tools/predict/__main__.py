@@ -20,7 +20,8 @@ from configs import SETTING_NAMES
 from dataset.extraction.vgg19 import PREPROCESSING
 from engine.device import choose_device
 from engine.distributed import Ranks
-from engine.measures import from_columns, localization_warning
+from engine.evaluation.measures import from_columns
+from engine.evaluation.summary import localization_warning
 from model import Prediction, TrainedMAGAN, load_magan
 from tools.arguments import check_extractor_options, extractor_options, tool_parser
 from tools.predict.output import as_json, timeline

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.evaluation.predictions import write_predictions
 from engine.experiment import evaluation_of
-from engine.predictions import write_predictions
 from engine.run_folder import METRICS
 from tools.arguments import checkpoint_of, data_root_option, gpu_option, source_argument, split_option, tool_parser
 from utils.command import run_command

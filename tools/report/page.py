@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from configs import SETTING_NAMES
 from dataset.annotations import BACKGROUND, video_ids
 from engine.evaluation import Evaluation
+from engine.evaluation.measures import partial_videos, yardsticks
+from engine.evaluation.summary import localization_warning, measures_table
 from engine.experiment import Experiment
-from engine.measures import localization_warning, measures_table, partial_videos, yardsticks
 from tools.drawing.plots import shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures

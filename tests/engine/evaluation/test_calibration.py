@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from configs import load_config
-from engine.calibration import calibrated_threshold
 from engine.evaluation import Evaluation
+from engine.evaluation.calibration import calibrated_threshold
 from model import load_magan
 from tests.conftest import CONFIGS, ROOT
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from engine.evaluation import Evaluation
+from engine.evaluation.evaluate import Evaluation
 
 
 def calibrated_threshold(evaluation: Evaluation) -> float:

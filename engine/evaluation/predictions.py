@@ -10,7 +10,7 @@ import torch
 
 from dataset import AVEFolder
 from dataset.annotations import BACKGROUND, video_ids
-from engine.evaluation import Evaluation
+from engine.evaluation.evaluate import Evaluation
 from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
 

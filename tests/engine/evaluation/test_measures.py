@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations, segment_labels
-from engine.measures import (
+from engine.evaluation.measures import (
     IOU_THRESHOLDS,
     bootstrap_interval,
     event_f1,
     localization_auc,
-    localization_warning,
     measure,
-    measures_table,
     partial_videos,
-    text_table,
     yardsticks,
 )
+from engine.evaluation.summary import localization_warning, measures_table, text_table
 
 
 def random_split(seed, videos=40, segments=10, num_events=3):

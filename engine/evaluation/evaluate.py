@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dataset import Batch
 from engine.distributed import Ranks
+from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
-from engine.measures import Measures, measure
 from model.magan import MAGAN
 from model.observation import Observation, observed
 from utils.arithmetic import allow_tf32, autocast, to_device
