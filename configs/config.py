@@ -11,6 +11,7 @@ from configs.network import PRECISIONS, MAGANConfig, check_types
 from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent  # of the repository
+SCRIPTS = {"supervised": ROOT / "supv_main.py", "weakly": ROOT / "weakly_main.py"}  # by setting
 CONFIGS = {"supervised": ROOT / "configs/main.json", "weakly": ROOT / "configs/weak.json"}  # by setting
 SETTING_NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
 # How the published checkpoint was trained and evaluated; takes precedence over the config file.

@@ -13,6 +13,7 @@ from configs.variants import variants_of
 AUTO = Path("auto")  # --resume auto
 SPLITS = ("train", "val", "test")
 FEEDS = ("auto", "device", "ram", "stream")  # places of the features during a run
+GPU_HELP = "number of the GPU, or cpu (default: 0; the CPU if there is no GPU)"  # of --gpu, in every command
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def parse_options(
         metavar="DIR",
         help="features in the AVE layout (default: ./data)",
     )
-    add("--gpu", default="0", metavar="N", help="number of the GPU, or cpu (default: 0; the CPU if there is no GPU)")
+    add("--gpu", default="0", metavar="N", help=GPU_HELP)
     add(
         "--snapshot_pref",
         type=_path,

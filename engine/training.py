@@ -236,6 +236,7 @@ class Trainer:
             for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
                 if accuracies[score] > getattr(best, score):
                     vars(best).update(accuracies, epoch=state.epoch)
+        columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
         videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
             self.run.record(
@@ -247,15 +248,12 @@ class Trainer:
                     "lr": self.optimizer.param_groups[0]["lr"],
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
-                    **as_columns("val", measures["val"]),
-                    **as_columns("test", measures["test"]),
+                    **columns,
                     **({"event_threshold": threshold} if training.calibrate == "val" else {}),
                 }
             )
         if self.best.epoch == state.epoch:
-            columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
-            numbers = {name: value if value is None else float(value) for name, value in columns.items()}
-            self._save_best({**accuracies, **numbers}, threshold)
+            self._save_best({**accuracies, **columns}, threshold)
         self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
         self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)

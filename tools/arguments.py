@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from configs import CONFIGS, ROOT, SPLITS
+from configs.options import GPU_HELP
 from dataset.extraction.vgg19 import PREPROCESSING
 from engine.run_folder import BEST
 from utils.errors import InputError
@@ -33,8 +34,7 @@ def data_root_option(help: str = "features in the AVE layout") -> argparse.Argum
 
 def gpu_option() -> argparse.ArgumentParser:
     """``--gpu N``, for ``engine.device.choose_device``."""
-    help = "number of the GPU, or cpu (default: 0; the CPU if there is no GPU)"
-    return _option("--gpu", default="0", metavar="N", help=help)
+    return _option("--gpu", default="0", metavar="N", help=GPU_HELP)
 
 
 def config_option(help: str, setting: str = "supervised") -> argparse.ArgumentParser:

@@ -22,8 +22,7 @@ from pathlib import Path
 
 import torch
 
-from configs import CONFIGS, PRECISIONS, ROOT, SPLITS, load_config
-from configs.options import FEEDS
+from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, SPLITS, load_config
 from dataset import AVEFolder
 from dataset.batches import Batches
 from engine.device import choose_device
@@ -44,7 +43,6 @@ from utils.log import log_to_terminal
 from utils.memory import out_of_memory_as_error
 from utils.progress import Progress
 
-SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 VIDEOS = 5  # in the seeded data, one batch
 PUBLISHED_EPOCHS = 4  # of one batch, whose losses are known
 GRAPH_EPOCHS = 8  # of which the last five replay the graph

@@ -62,6 +62,5 @@ class VGGish(nn.Module):
     def forward(self, spectrograms: Tensor) -> Tensor:
         """Embeddings (n, 128), float32, all >= 0, of log-mel spectrograms (n, 96, 64)."""
         x = self.features(spectrograms.unsqueeze(1).to(self.features[0].weight.dtype))  # (n, 512, 6, 4)
-        return self.embeddings(
-            x.permute(0, 2, 3, 1).flatten(1)
-        ).float()  # as TensorFlow flattens: height, width, channel
+        x = x.permute(0, 2, 3, 1).flatten(1)  # as TensorFlow flattens: height, width, channel
+        return self.embeddings(x).float()

@@ -137,7 +137,8 @@ def event_f1(predicted: np.ndarray, truth: np.ndarray, num_events: int) -> tuple
     events = sum(len(np.unique(run[kind < num_events])) for run, kind in zip(runs, (predicted, truth), strict=True))
     if not events:
         return np.nan, np.nan, np.nan
-    low, middle, high = (2 * sum(overlap >= threshold for overlap in matched) / events for threshold in IOU_THRESHOLDS)
+    hits = (sum(overlap >= threshold for overlap in matched) for threshold in IOU_THRESHOLDS)
+    low, middle, high = (float(2 * each / events) for each in hits)
     return low, middle, high
 
 

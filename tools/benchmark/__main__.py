@@ -24,6 +24,7 @@ import torch
 from configs import PRECISIONS, ROOT
 from engine.device import choose_device
 from engine.distributed import Ranks
+from tools.arguments import gpu_option
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
 from utils.command import run_command
 from utils.errors import InputError
@@ -55,10 +56,13 @@ class Measurement(NamedTuple):
 def parse_arguments() -> argparse.Namespace:
     description, _, details = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark", description=description, epilog=details, allow_abbrev=False
+        prog="python -m tools.benchmark",
+        description=description,
+        epilog=details,
+        allow_abbrev=False,
+        parents=[gpu_option()],
     )
     add = parser.add_argument
-    add("--gpu", default="0", metavar="N", help="number of the GPU, or cpu (default: 0; the CPU if there is no GPU)")
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")

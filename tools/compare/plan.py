@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import CONFIGS, ROOT, load_config, parse_options
+from configs import CONFIGS, SCRIPTS, load_config, parse_options
 from configs.variants import variants_of
 from dataset import AVEFolder
 from engine.evaluation.measures import yardsticks
@@ -18,7 +18,6 @@ from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
 
 PLAN = "compare.json"
-SCRIPTS = {"supervised": ROOT / "supv_main.py", "weakly": ROOT / "weakly_main.py"}
 FULL = "full"  # the name of the full network
 # Flags of the entry scripts that a comparison sets itself.
 OWN_FLAGS = ("--data_root", "--evaluate", "--overwrite", "--resume", "--seed", "--snapshot_pref")
