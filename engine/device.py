@@ -1,6 +1,9 @@
 """The device of a run."""
 
 import logging
+import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -38,3 +41,12 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
         log.warning("warning: not tested on devices of type %s", accelerator.type)
     torch.accelerator.set_device_index(int(gpu))  # the default of everything that names no device, as pinned memory
     return torch.device(accelerator.type, int(gpu))
+
+
+def describe(device: torch.device) -> str:
+    """Name of the device; of a CPU also the number of threads."""
+    if device.type != "cpu":
+        return torch.get_device_module(device).get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
+    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"

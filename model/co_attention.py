@@ -26,8 +26,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         """``p`` (n, r, 512) from the regions, ``q`` (n, 512) from the sound, both >= 0; returns (n, 512) in (1, 2)."""
-        pooled = mean_and_max(p) * torch.cat([q, q], dim=-1)  # (n, 1024)
-        return 1 + torch.sigmoid(self.expand(F.relu(self.squeeze(pooled))))
+        s = mean_and_max(p) * q.unsqueeze(1)  # (n, 2, 512)
+        return 1 + torch.sigmoid(self.expand(F.relu(self.squeeze(s.flatten(1)))))
 
 
 class SpatialAttention(nn.Module):
@@ -63,13 +63,14 @@ class AudioToVisual(nn.Module):
         channels = self.channel_attention(p, q)  # 1 + c: (n, 512)
         attended = v * channels.unsqueeze(1)  # (n, r, 512)
 
-        visual_guide = F.relu(self.pooled_guide(mean_and_max(v) * torch.cat([channels, channels], dim=-1)))
+        pooled = mean_and_max(v) * channels.unsqueeze(1)  # (n, 2, 512)
+        visual_guide = F.relu(self.pooled_guide(pooled.flatten(1)))
         m1 = self.visual_attention(regions, visual_guide)  # (n, r)
         m2 = self.audio_guided_attention(F.relu(self.attended_regions(attended)), audio_guide)  # (n, r)
 
-        f = torch.bmm(torch.stack([m1, m2], dim=1), v) * channels.unsqueeze(1)  # (n, 2, 512)
-        f1, f2 = f.unbind(dim=1)
-        return f1 + self.beta[0] * torch.sigmoid(f2) * f1 + f2 + self.beta[1] * torch.sigmoid(f1) * f2
+        f = torch.bmm(torch.stack([m1, m2], dim=1), v) * channels.unsqueeze(1)  # f1 and f2: (n, 2, 512)
+        gates = self.beta.unsqueeze(-1) * torch.sigmoid(f.flip(1))  # of f1 by f2, and of f2 by f1
+        return (f + gates * f).sum(dim=1)
 
 
 class VisualToAudio(nn.Module):

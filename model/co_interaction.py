@@ -77,8 +77,8 @@ class UnimodalGates(nn.Module):
         self, visual: Tensor, audio: Tensor, audio_gate: Tensor, visual_gate: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Visual and audio (b, t, d_model), each weighed by the other one's gate (b, t, 1), scored: (b, K) each."""
-        visual = (1 - self.alpha) * visual + self.alpha * audio_gate * visual
-        audio = (1 - self.alpha) * audio + self.alpha * visual_gate * audio
+        visual = (1 - self.alpha + self.alpha * audio_gate) * visual
+        audio = (1 - self.alpha + self.alpha * visual_gate) * audio
         return self.visual_events(visual), self.audio_events(audio)
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:

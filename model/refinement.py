@@ -25,9 +25,9 @@ class Refinement(nn.Module):
         Scope ``video`` attends over s, so that each segment (or video) is refined independently. Scope ``batch``
         attends over n, as the published code does by feeding batch-first tensors to a sequence-first attention.
         """
-        x = self.norm(x)
+        standard = F.layer_norm(x, x.shape[-1:], eps=self.norm.eps)
         if self.scope == "video":
-            attended = self.attention(x)
+            x = self.attention.residual(standard, self.norm)  # x' + MHA(x')
         else:
-            attended = self.attention(x.transpose(0, 1)).transpose(0, 1)
-        return self.dropout(F.relu(self.linear(self.norm(x + attended))))
+            x = self.attention.residual(standard.transpose(0, 1), self.norm).transpose(0, 1)
+        return self.dropout(F.relu(self.linear(self.norm(x))))

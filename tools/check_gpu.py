@@ -25,7 +25,7 @@ import torch
 from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, SPLITS, load_config
 from dataset import AVEFolder
 from dataset.batches import Batches
-from engine.device import choose_device
+from engine.device import choose_device, describe
 from engine.distributed import Ranks
 from engine.feeds import make_feed
 from engine.run_folder import LAST, METRICS
@@ -34,7 +34,6 @@ from model import MODELS
 from model.published import from_published
 from tests.reference import seeded
 from tools.arguments import gpu_option, tool_parser
-from tools.benchmark.__main__ import describe
 from utils.arithmetic import allow_tf32, parameter_dtype
 from utils.atomic import atomic_write
 from utils.command import run_command

@@ -13,19 +13,19 @@ class _MeanAndMax(torch.autograd.Function):
         largest, where = x.max(dim=1)
         ctx.save_for_backward(where)
         ctx.num_regions = x.shape[1]
-        return torch.cat([x.mean(dim=1), largest], dim=-1)
+        return torch.stack([x.mean(dim=1), largest], dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         (where,) = ctx.saved_tensors
-        of_mean, of_max = gradient.unsqueeze(1).chunk(2, dim=-1)  # (n, 1, d) each
+        of_mean, of_max = gradient.split(1, dim=1)  # (n, 1, d) each
         spread = (of_mean / ctx.num_regions).expand(-1, ctx.num_regions, -1).contiguous()
         return spread.scatter_add_(1, where.unsqueeze(1), of_max)
 
 
 def mean_and_max(x: Tensor) -> Tensor:
-    """[mean; max] over regions, (n, r, d) to (n, 2d)."""
+    """Mean and maximum over regions, (n, r, d) to (n, 2, d)."""
     if torch.is_grad_enabled() and x.requires_grad:
         return _MeanAndMax.apply(x)
-    return torch.cat([x.mean(dim=1), x.amax(dim=1)], dim=-1)  # without the maximum's place, which costs more than it
+    return torch.stack([x.mean(dim=1), x.amax(dim=1)], dim=1)  # without the maximum's place, which costs more than it

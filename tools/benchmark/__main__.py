@@ -9,7 +9,6 @@ float64 as published or float16 as tools.pack_features writes them, until the fe
 import argparse
 import json
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import torch
 
 from configs import PRECISIONS, ROOT
-from engine.device import choose_device
+from engine.device import choose_device, describe
 from engine.distributed import Ranks
 from tools.arguments import gpu_option
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
@@ -32,7 +31,8 @@ from utils.log import log_to_terminal
 from utils.progress import Progress
 from utils.signals import deferred_signals
 
-# Of one video; a multiply-add counts as two.
+# Of one video as the equations state it; a multiply-add counts as two. A training step needs less: it leaves out a
+# product, see MultiHeadAttention.residual.
 GFLOP = {
     "supervised": {"forward": 2.32, "training step": 6.95, "epoch": 6.95},
     "weakly": {"forward": 2.36, "training step": 7.1, "epoch": 7.1},
@@ -154,15 +154,6 @@ def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str
         reason = errors.strip().splitlines()[-1:] or ["it was killed, maybe for lack of memory"]
         raise InputError(f"{measurement.name} {measurement.arguments}: {reason[0]}")
     return json.loads(output)
-
-
-def describe(device: torch.device) -> str:
-    """Name of the device; of a CPU also the number of threads."""
-    if device.type != "cpu":
-        return torch.get_device_module(device).get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
-    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"
 
 
 def print_table(rows: list[dict]) -> None:

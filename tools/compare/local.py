@@ -35,7 +35,7 @@ def run_all(runs: Sequence[Run], jobs: int) -> Generator[tuple[Run, str | None]]
         while waiting or running:
             while waiting and slots:
                 run, slot = waiting.pop(0), slots.pop(0)
-                flags = gpu_flags(run, slot, torch.cuda.device_count())
+                flags = gpu_flags(run, slot, torch.accelerator.device_count())
                 running[start(run, environment(jobs), flags)] = run, slot
             ended = [process for process in running if process.poll() is not None]
             for process in ended:

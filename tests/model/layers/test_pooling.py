@@ -10,7 +10,7 @@ from model.layers.pooling import mean_and_max
 def test_pooling_and_its_gradient_are_those_of_the_plain_formulas(regions):
     torch.manual_seed(0)
     x = torch.randn(3, regions, 5, dtype=torch.float64, requires_grad=True)
-    plain = torch.cat([x.mean(dim=1), x.max(dim=1).values], dim=-1)
+    plain = torch.stack([x.mean(dim=1), x.max(dim=1).values], dim=1)
     torch.testing.assert_close(mean_and_max(x), plain)
 
     weights = torch.randn_like(plain)
