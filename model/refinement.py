@@ -25,9 +25,9 @@ class Refinement(nn.Module):
         Scope ``video`` attends over s, so that each segment (or video) is refined independently. Scope ``batch``
         attends over n, as the published code does by feeding batch-first tensors to a sequence-first attention.
         """
-        standard = F.layer_norm(x, x.shape[-1:], eps=self.norm.eps)
+        x = F.layer_norm(x, x.shape[-1:], eps=self.norm.eps)  # x' before its scale and shift
         if self.scope == "video":
-            x = self.attention.residual(standard, self.norm)  # x' + MHA(x')
+            x = self.attention.residual(x, self.norm)  # x' + MHA(x')
         else:
-            x = self.attention.residual(standard.transpose(0, 1), self.norm).transpose(0, 1)
+            x = self.attention.residual(x.transpose(0, 1), self.norm).transpose(0, 1)
         return self.dropout(F.relu(self.linear(self.norm(x))))
