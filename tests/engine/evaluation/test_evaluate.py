@@ -19,12 +19,13 @@ def accuracy_of(result):
     return float(RESULT.fullmatch(result.stdout.splitlines()[-1])[1])
 
 
+def score(run, setting, path, data_root, *flags):
+    return run(SCRIPTS[setting], "--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", path, *flags)
+
+
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_published_file_is_scored_as_it_was_made(run, published, seeded_data, setting):
-    result = run(
-        SCRIPTS[setting],
-        *("--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", published / f"{setting}.pth.tar"),
-    )
+    result = score(run, setting, published / f"{setting}.pth.tar", seeded_data)
     assert accuracy_of(result) == seeded.expected(setting, "batch")["accuracy"]
     assert "in the authors' format" in result.stderr
     assert "scope batch, fp64, batches of 16" in result.stderr
@@ -50,7 +51,7 @@ def without_prefix(weights):
 def test_published_weights_score_the_same_however_they_are_kept(run, seeded_data, tmp_path, kept, zipped):
     path = tmp_path / "kept.pth"
     torch.save(kept(seeded.published_checkpoint("supervised")), path, _use_new_zipfile_serialization=zipped)
-    result = run("supv_main.py", "--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", path)
+    result = score(run, "supervised", path, seeded_data)
     assert accuracy_of(result) == seeded.expected("supervised", "batch")["accuracy"]
     assert "in the authors' format" in result.stderr
 
@@ -73,11 +74,7 @@ def test_evaluation_command_of_the_readme_says_how_to_get_its_file(run, setting,
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_published_file_can_be_scored_otherwise_with_a_warning(run, published, seeded_data, setting):
-    result = run(
-        SCRIPTS[setting],
-        *("--gpu", "cpu", "--evaluate", "--data_root", seeded_data, "--resume", published / f"{setting}.pth.tar"),
-        *("--scope", "video"),
-    )
+    result = score(run, setting, published / f"{setting}.pth.tar", seeded_data, "--scope", "video")
     assert accuracy_of(result) == seeded.expected(setting, "video")["accuracy"]
     assert "warning: --scope video is not as published (batch)" in result.stderr
 
