@@ -1,22 +1,18 @@
 """What the tests share: one small synthetic data folder, one small config per setting, one trained run per setting."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.processes import ROOT, finished
 from tests.reference import seeded
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}
-# Small networks gain nothing from a second thread, and with one they do not wait for a busy machine's other cores.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -25,17 +21,9 @@ Run = Callable[..., subprocess.CompletedProcess]
 def run() -> Run:
     """Run a command as its user does, an entry script or a module: ``run("supv_main.py", "--gpu", 0)``."""
 
-    def run_process(command: str, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
-        program = [command] if command.endswith(".py") else ["-m", command]
-        result = subprocess.run(
-            [sys.executable, *program, *map(str, arguments)],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert result.returncode == status, f"{command} exited with {result.returncode}:\n{result.stderr}"
+    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
+        result = finished(*command)
+        assert result.returncode == status, f"{command[0]} exited with {result.returncode}:\n{result.stderr}"
         assert "Traceback" not in result.stderr, result.stderr
         return result
 

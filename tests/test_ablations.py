@@ -11,7 +11,7 @@ import pytest
 
 from configs.variants import VARIANTS
 from engine.evaluation.measures import Measures
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from tools.compare.plan import Run
 from tools.compare.results import Estimate, Result, differences, summary
 

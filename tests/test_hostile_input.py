@@ -35,8 +35,9 @@ from engine.training import Feeds, Interrupted, Trainer
 from model import MAGANConfig, SupervisedMAGAN
 from model.checkpoint import load_checkpoint
 from model.published import PREFIX, published_parts
-from tests.conftest import ROOT, SCRIPTS
+from tests.conftest import SCRIPTS
 from tests.engine.test_checkpoint import Code
+from tests.processes import ROOT
 from utils.errors import InputError
 
 TIMES = int(os.environ.get("MAGAN_TEST_EXAMPLES", "1"))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs import Config, load_config, parse_options
-from tests.conftest import CONFIGS, ROOT
+from tests.conftest import CONFIGS
+from tests.processes import ROOT
 from utils.errors import InputError
 
 SHARED_MODEL = {

@@ -9,7 +9,7 @@ import pytest
 
 from configs import CONFIGS, Config, MAGANConfig, load_config, parse_options
 from configs.variants import VARIANTS, check_setting, sorted_variants, variants_of
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from utils.errors import InputError
 
 

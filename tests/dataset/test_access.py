@@ -22,7 +22,7 @@ from dataset.doctor.report import ERROR
 from dataset.features import FeatureFile
 from dataset.hdf5 import open_hdf5
 from model.checkpoint import load_checkpoint
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tests.system import FLOCK, PREAD64, fail_system_call, in_child, obey_permissions
 from utils.errors import AccessError, InputError
 

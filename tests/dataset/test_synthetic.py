@@ -15,7 +15,7 @@ from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.annotations import read_annotations, segment_labels, video_labels
 from dataset.synthetic import NO_CLASS, SyntheticAVE, write_synthetic_ave
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tools import make_data
 from utils.errors import InputError
 

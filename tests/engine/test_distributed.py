@@ -11,7 +11,8 @@ import sys
 import pytest
 import torch
 
-from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ENVIRONMENT, ROOT
 from tests.reference import seeded
 
 

@@ -12,7 +12,7 @@ from engine.experiment import require_memory_for
 from engine.resume import CHANGEABLE, resolve_config
 from model import SupervisedMAGAN
 from model.checkpoint import Checkpoint
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from utils.errors import InputError
 
 MAIN = json.loads((ROOT / "configs" / "main.json").read_text())

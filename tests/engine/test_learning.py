@@ -3,10 +3,7 @@
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +12,8 @@ import torch
 from configs import MAGANConfig
 from engine.learning import LearningWatch, undecided_terms
 from model import MODELS
-from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ROOT, Process
 from tests.reference import seeded
 
 
@@ -61,12 +59,9 @@ def test_first_step_has_the_first_part_of_the_learning_rate(run, arguments, tmp_
 def test_run_stopped_in_the_warm_up_resumes_exactly(run, arguments, tmp_path):
     flags = ("--warmup_steps", 11, "--print_freq", 1)
     run("supv_main.py", *arguments(tmp_path / "whole", *flags))
-    command = [sys.executable, "supv_main.py", *map(str, arguments(tmp_path / "stopped", *flags))]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if "epoch 1/3 [3/6]" in line:
-                os.kill(process.pid, signal.SIGTERM)
-                break
+    with Process("supv_main.py", *arguments(tmp_path / "stopped", *flags)) as process:
+        process.read_until("epoch 1/3 [3/6]")
+        process.send_signal(signal.SIGTERM)
         process.stderr.read()
     state = last(tmp_path / "stopped")["training"]
     assert state["state"]["epoch"] == 1

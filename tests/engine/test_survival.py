@@ -6,9 +6,8 @@ import random
 import resource
 import signal
 import subprocess
-import sys
-import threading
 import time
+from functools import partial
 
 import h5py
 import psutil
@@ -21,8 +20,9 @@ from engine.checkpoint import BackgroundWriter, save_checkpoint
 from engine.resume import CHANGEABLE
 from engine.run_folder import RunFolder
 from model.checkpoint import load_checkpoint
-from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import SCRIPTS
 from tests.engine.test_training import TIMES, metrics
+from tests.processes import Process, finished
 from tests.reference import seeded
 from utils.errors import InputError
 
@@ -84,23 +84,15 @@ def kill_somewhere(command, chosen):
     Returns:
         The exit status.
     """
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    with process:
+    with Process(*command) as process:
         if chosen.random() < 0.25:
-            timer = threading.Timer(chosen.uniform(0.5, 4), process.kill)
-            timer.start()
-            said = process.stderr.read()
-            timer.cancel()
+            said = ""
+            time.sleep(chosen.uniform(0, 0.5))
         else:
-            steps, said = chosen.randint(1, 3), ""
-            for line in process.stderr:
-                said += line
-                steps -= line.startswith("epoch ")
-                if not steps:
-                    break
+            said = "".join(process.read_until("epoch ") for _ in range(chosen.randint(1, 3)))
             time.sleep(chosen.uniform(0, 0.2))
-            process.kill()
-            said += process.stderr.read()
+        process.kill()
+        said += process.stderr.read()
     assert "Traceback" not in said, said
     return process.returncode
 
@@ -113,7 +105,7 @@ def test_run_that_is_killed_again_and_again_ends_as_one_that_never_stopped(run, 
     command = arguments(setting, killed, "--n_epoch", EPOCHS, "--resume", "auto", *SAVE_ALWAYS)
     before, kills = (0, 0), 0
     for _ in range(KILLS):
-        kills += kill_somewhere([sys.executable, SCRIPTS[setting], *command], chosen) == -signal.SIGKILL
+        kills += kill_somewhere([SCRIPTS[setting], *command], chosen) == -signal.SIGKILL
         if (killed / "last.pth.tar").exists():
             now = state_of(killed)
             assert now >= before  # what was saved stays saved
@@ -142,15 +134,9 @@ def test_run_that_is_stopped_after_every_batch_ends_as_one_that_never_stopped(ru
     command = arguments(setting, stopped, "--n_epoch", 1, "--resume", "auto")
     places = []
     for _ in range(8):
-        with subprocess.Popen(
-            [sys.executable, SCRIPTS[setting], *command], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-        ) as process:
-            said = ""
-            for line in process.stderr:
-                said += line
-                if line.startswith("epoch 1/1 ["):  # a batch is done
-                    process.send_signal(signal.SIGTERM)
-                    break
+        with Process(SCRIPTS[setting], *command) as process:
+            said = process.read_until("epoch 1/1 [")  # a batch is done
+            process.send_signal(signal.SIGTERM)
             said += process.stderr.read()
         assert process.returncode in (0, 143), said
         if process.returncode == 0:
@@ -168,14 +154,7 @@ def test_run_that_is_stopped_after_every_batch_ends_as_one_that_never_stopped(ru
 
 def with_file_size_limit(size, *command):
     """Run a command whose files cannot grow beyond ``size`` bytes, as on a full disk."""
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-    )
+    return finished(*command, set_up=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)))
 
 
 def assert_one_sentence(result, *said):
@@ -243,14 +222,10 @@ def test_folder_below_a_file_is_one_sentence(arguments, tmp_path):
 @pytest.mark.slow
 def test_folder_that_is_removed_while_the_run_goes_on_is_one_sentence(arguments, tmp_path):
     folder, away = tmp_path / "run", tmp_path / "away"
-    command = [sys.executable, "supv_main.py", *arguments("supervised", folder, "--n_epoch", 10_000, *SAVE_ALWAYS)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if line.startswith("epoch 1/"):
-                folder.rename(away)
-                break
+    command = ["supv_main.py", *arguments("supervised", folder, "--n_epoch", 10_000, *SAVE_ALWAYS)]
+    with Process(*command) as process:
+        said = process.read_until("epoch 1/")
+        folder.rename(away)
         said += process.stderr.read()
     assert_one_sentence(
         subprocess.CompletedProcess(command, process.returncode, "", said), str(folder), "cannot be written"
@@ -260,8 +235,7 @@ def test_folder_that_is_removed_while_the_run_goes_on_is_one_sentence(arguments,
 @pytest.mark.slow
 def test_run_goes_on_when_nobody_reads_its_output(arguments, trained, tmp_path):
     """``supv_main.py 2>&1 | head -1``, or a terminal that was closed."""
-    command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    with Process("supv_main.py", *arguments("supervised", tmp_path)) as process:
         process.stderr.readline()
         process.stderr.close()
     assert process.returncode == 0
@@ -272,16 +246,9 @@ def test_run_goes_on_when_nobody_reads_its_output(arguments, trained, tmp_path):
 def test_signal_to_all_processes_of_a_run_that_streams_stops_it_as_one_to_the_run(run, arguments, trained, tmp_path):
     """As ``timeout`` and schedulers send it."""
     flags = ("--features", "stream", "--num_workers", 2)
-    command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path, *flags)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if line.startswith("epoch 2/3 ["):
-                os.killpg(process.pid, signal.SIGTERM)
-                break
+    with Process("supv_main.py", *arguments("supervised", tmp_path, *flags)) as process:
+        said = process.read_until("epoch 2/3 [")
+        os.killpg(process.pid, signal.SIGTERM)
         said += process.stderr.read()
     assert process.returncode == 143, said
     assert "stopped and saved" in said
@@ -293,15 +260,10 @@ def test_signal_to_all_processes_of_a_run_that_streams_stops_it_as_one_to_the_ru
 @pytest.mark.slow
 def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(arguments, tmp_path):
     flags = ("--features", "stream", "--num_workers", 1, "--n_epoch", 1000)
-    command = [sys.executable, "supv_main.py", *arguments("supervised", tmp_path, *flags)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if line.startswith("epoch 2/"):
-                child = psutil.Process(process.pid).children()[0]
-                child.kill()
-                break
+    with Process("supv_main.py", *arguments("supervised", tmp_path, *flags)) as process:
+        said = process.read_until("epoch 2/")
+        child = psutil.Process(process.pid).children()[0]
+        child.kill()
         said += process.stderr.read()
     assert process.returncode == 2, said
     assert "error: a process that reads features died" in said

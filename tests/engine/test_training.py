@@ -11,6 +11,8 @@ import subprocess
 import sys
 import termios
 import time
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ import torch
 
 from dataset.doctor.features import SAMPLED
 from engine.evaluation.measures import Measures
-from tests.conftest import CONFIGS, ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tests.reference import seeded
 
 TERMS = {
@@ -140,14 +143,9 @@ def test_run_resumed_after_an_epoch_ends_as_one_that_never_stopped(run, argument
     ("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_run_stopped_by_a_signal_in_an_epoch_resumes_exactly(run, arguments, trained, tmp_path, signal_number, status):
-    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--print_freq", 1))]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if "epoch 2/3 [3/6]" in line:
-                os.kill(process.pid, signal_number)
-                break
+    with Process("supv_main.py", *arguments("supervised", tmp_path, "--print_freq", 1)) as process:
+        said = process.read_until("epoch 2/3 [3/6]")
+        process.send_signal(signal_number)
         said += process.stderr.read()
     assert process.returncode == status, said
     assert f"resume with --resume {tmp_path / 'last.pth.tar'}" in said
@@ -218,9 +216,9 @@ def test_training_and_evaluation_raise_no_warning(arguments, data_root, tmp_path
     """Deprecations of torch above all. One process reads the features, and autocast runs."""
     flags = ("--n_epoch", 1, "--precision", "bf16", "--features", "stream", "--num_workers", 1)
     evaluation = ("--gpu", "cpu", "--data_root", data_root, "--evaluate", "--resume", tmp_path / "best.pth.tar")
-    for given in (arguments(setting, tmp_path, *flags), evaluation):
-        command = [sys.executable, "-W", "error", SCRIPTS[setting], *map(str, given)]
-        result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", SCRIPTS[setting], *map(str, arguments(setting, tmp_path, *flags))]
+    training = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    for result in (training, finished(SCRIPTS[setting], *evaluation, set_up=partial(warnings.simplefilter, "error"))):
         assert result.returncode == 0, result.stderr
         assert "Warning" not in result.stderr
 
@@ -289,11 +287,8 @@ def test_wrong_flags_are_one_sentence_and_status_2(run, tmp_path, arguments_give
 
 
 def test_second_signal_ends_the_program_at_once(arguments, tmp_path):
-    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--n_epoch", 10_000))]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if line.startswith("epoch 1/"):
-                break
+    with Process("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 10_000)) as process:
+        process.read_until("epoch 1/")
         for _ in range(20):
             process.send_signal(signal.SIGTERM)
             time.sleep(0.01)
@@ -304,8 +299,7 @@ def test_second_signal_ends_the_program_at_once(arguments, tmp_path):
 def test_progress_is_a_bar_on_a_terminal(arguments, tmp_path):
     terminal, program_side = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 200))
-    command = [sys.executable, "supv_main.py", *map(str, arguments("supervised", tmp_path, "--n_epoch", 1))]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=program_side) as process:
+    with Process("supv_main.py", *arguments("supervised", tmp_path, "--n_epoch", 1), errors=program_side) as process:
         os.close(program_side)
         shown = b""
         with contextlib.suppress(OSError):  # the terminal's end reads as an error

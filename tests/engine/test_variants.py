@@ -11,7 +11,8 @@ import torch
 from configs import load_config
 from configs.variants import variants_of
 from model import load_magan
-from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import SCRIPTS
+from tests.processes import ENVIRONMENT, ROOT
 from utils.errors import InputError
 
 

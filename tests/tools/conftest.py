@@ -13,7 +13,7 @@ from dataset.annotations import Annotation
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.vggish import VGGish
 from dataset.extraction.weights import KERAS
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tests.videos import grey, silence, stripes, tone, write_video
 from tests.weights import NAMINGS, keras_weights, write_keras
 

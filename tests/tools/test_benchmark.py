@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from configs import CONFIGS, load_config
 from model import MODELS
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tools.benchmark.__main__ import GFLOP, Measurement, in_own_process
 from tools.benchmark.measurements import Conditions, measure_epoch, measure_product, write_features
 from utils.errors import InputError

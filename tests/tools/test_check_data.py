@@ -8,7 +8,7 @@ import sys
 import h5py
 import pytest
 
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 
 
 def test_sound_folder_is_a_table_and_status_0(run, data_root):

@@ -16,7 +16,7 @@ from scipy import stats
 
 from configs.variants import variants_of
 from engine.evaluation.measures import Measures
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tools.compare.local import gpu_flags
 from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags
 from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dataset.published import DOWNLOADS
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from tests.reference import seeded
 from tests.server import serving
 from tools import download as module

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tools.make_labels import main
 from utils.errors import InputError
 

@@ -19,7 +19,7 @@ from matplotlib.ft2font import FT2Font
 
 from engine.evaluation import Evaluation
 from engine.evaluation.predictions import spreadsheet_safe
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from tools.drawing.fonts import DEFAULT, _families_for, font_families
 from tools.drawing.plots import picture, shortened
 from tools.drawing.timelines import Timeline

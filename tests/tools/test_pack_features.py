@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tools import pack_features
 from tools.pack_features import FEATURE_FILES
 from utils.errors import InputError

@@ -20,7 +20,8 @@ from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import pictures_at, read_sound
 from engine.checkpoint import save_checkpoint
 from model import load_magan
-from tests.conftest import CONFIGS, ROOT, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ROOT
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, silence, tone, write_video
 from tools.predict.__main__ import main, warn_of_other_weights

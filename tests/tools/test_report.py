@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations
-from tests.conftest import ENVIRONMENT, ROOT, SCRIPTS
+from tests.conftest import SCRIPTS
+from tests.processes import ENVIRONMENT, ROOT
 from tests.reference import seeded
 
 PICTURES = {"events", "lengths", "confusion", "gates", "modalities"}

@@ -12,7 +12,8 @@ import torch
 from engine.evaluation import Details, Evaluation
 from model import MODELS, MAGANConfig
 from model.observation import Observation, observed
-from tests.conftest import CONFIGS, ROOT, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ROOT
 from tests.reference import seeded
 from tests.videos import grey, write_video
 from tools.visualize.__main__ import shares_inside

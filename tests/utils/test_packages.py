@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from utils.errors import InputError
 from utils.packages import require_packages
 

@@ -11,7 +11,8 @@ from configs import load_config
 from engine.evaluation import Evaluation
 from engine.evaluation.calibration import calibrated_threshold
 from model import load_magan
-from tests.conftest import CONFIGS, ROOT
+from tests.conftest import CONFIGS
+from tests.processes import ROOT
 
 
 def evaluation(probability, best_class, truth):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.checkpoint import save_checkpoint
-from tests.conftest import ROOT, SCRIPTS
+from tests.conftest import SCRIPTS
+from tests.processes import ROOT
 from tests.reference import seeded
 
 RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")

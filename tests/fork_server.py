@@ -1,0 +1,90 @@
+"""A process that has imported what the commands import, which takes seconds, and forks itself into each of them.
+
+What a forked command does from its first line to its exit status is what a started one does; only its imports are done.
+``tests.processes`` starts the server, with a socket as its standard input:
+
+    python -m tests.fork_server
+"""
+
+import importlib
+import os
+import pickle
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+PRELOADED = (
+    *("engine.experiment", "tools.predict.__main__", "tools.report.__main__", "tools.compare.__main__"),
+    *("tools.arguments", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av", "scipy.stats"),
+)
+STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
+LARGEST_REQUEST = 1 << 17
+
+
+def serve(client: socket.socket) -> dict[str, Any]:
+    """Fork a process for each request. Gives its request in a forked process; does not return in the server itself.
+
+    A request comes with descriptors for the command's standard streams and one to which its exit status is written, as
+    ``os.waitpid`` gives it. The server ends with its client, and its processes end with it.
+    """
+    ended, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end the processes of theirs
+    running: dict[int, int] = {}  # where the exit status of each process goes
+    while True:
+        ready, _, _ = select.select([client, ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            while running and (found := os.waitpid(-1, os.WNOHANG))[0]:
+                process, status = found
+                os.write(running[process], STATUS.pack(status))
+                os.close(running.pop(process))
+        if client in ready:
+            message, descriptors, *_ = socket.recv_fds(client, LARGEST_REQUEST, 4)
+            if not message:
+                for process in running:
+                    os.kill(process, signal.SIGKILL)
+                os._exit(0)
+            process = os.fork()
+            if not process:
+                signal.set_wakeup_fd(-1)
+                for number, descriptor in enumerate(descriptors[:3]):
+                    os.dup2(descriptor, number)
+                client.detach()  # its number is that of the standard input, which has been replaced
+                for descriptor in (ended, wakeup, *descriptors, *running.values()):
+                    os.close(descriptor)
+                return pickle.loads(message)
+            *streams, running[process] = descriptors
+            for descriptor in streams:
+                os.close(descriptor)
+            client.send(STATUS.pack(process))
+
+
+def become(request: dict[str, Any]) -> None:
+    """Make this forked process one that a shell would have started, whatever the dispositions of signals here."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["command"]
+    if request["set_up"]:
+        request["set_up"]()
+
+
+if __name__ == "__main__":
+    for name in PRELOADED:
+        importlib.import_module(name)
+    request = serve(socket.socket(fileno=0))
+    become(request)
+    program = sys.argv[0]
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
