@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -110,6 +111,25 @@ def finished(*command: object, **options: object) -> subprocess.CompletedProcess
     with Process(*command, **options) as process:
         said = process.stderr.read()
         return subprocess.CompletedProcess(process.args, process.wait(), process.output(), said)
+
+
+def finished_ranks(number: int, *command: object) -> subprocess.CompletedProcess:
+    """Run a command to its end in ``number`` processes that train together; the output is that of all, in their order.
+
+    They get the variables that ``torchrun`` would give them.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+    with ExitStack() as stack:
+        ranks = []
+        for rank in range(number):
+            own = {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            ranks.append(stack.enter_context(Process(*command, environment={**ENVIRONMENT, **own})))
+        said = "".join(rank.stderr.read() for rank in ranks)
+        status = max(rank.wait() for rank in ranks)
+        return subprocess.CompletedProcess(command, status, "".join(rank.output() for rank in ranks), said)
 
 
 @cache

@@ -1,10 +1,11 @@
 """Synthetic data: same seed, same videos; their truth is true; they are written whole or not at all."""
 
-import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.annotations import read_annotations, segment_labels, video_labels
 from dataset.synthetic import NO_CLASS, SyntheticAVE, write_synthetic_ave
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tools import make_data
 from utils.errors import InputError
 
@@ -276,13 +277,10 @@ def test_noisy_videos_have_pictures_and_sounds_but_never_of_one_class_at_once():
 
 def start_and_wait_until_midway(folder, *flags):
     """Start to write data that takes a minute, and come back when some of it is written."""
-    # A shell that starts pytest in the background has it ignore SIGINT, and its children would do the same.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [*COMMAND, "--out", str(folder), "--videos", "5000", "--classes", "2", *flags]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    partial = folder / "visual_feature.h5.partial"
-    while not (partial.exists() and partial.stat().st_size > 2**22):
-        assert process.poll() is None, process.stderr.read()
+    process = Process("tools.make_data", "--out", folder, "--videos", 5000, "--classes", 2, *flags)
+    written = folder / "visual_feature.h5.partial"
+    while not (written.exists() and written.stat().st_size > 2**22):
+        assert not process.ended(), process.stderr.read()
         time.sleep(0.01)
     return process
 
@@ -292,7 +290,7 @@ def start_and_wait_until_midway(folder, *flags):
 )
 def test_data_that_is_broken_off_leaves_no_file_of_the_layout(make, tmp_path, signal_number, status):
     with start_and_wait_until_midway(tmp_path) as process:
-        os.kill(process.pid, signal_number)
+        process.send_signal(signal_number)
         said = process.stderr.read()
     assert process.returncode == status
     assert "Traceback" not in said
@@ -309,19 +307,15 @@ def test_data_that_is_broken_off_leaves_the_data_it_would_have_replaced(tmp_path
     write(folder, 3)
     before = contents(folder)
     with start_and_wait_until_midway(folder, "--overwrite") as process:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
     assert process.returncode == 143
     assert contents(folder) == before
 
 
 def test_full_disk_is_told_in_one_sentence_and_leaves_no_file(tmp_path):
     """A limit on the size of files stands for the full disk: a write fails midway."""
-    limited = (
-        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
-        "runpy.run_module('tools.make_data', run_name='__main__', alter_sys=True)"
-    )
-    command = [sys.executable, "-c", limited, "--out", str(tmp_path), "--videos", "28", "--map_size", "3"]
-    result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    command = ("tools.make_data", "--out", tmp_path, "--videos", 28, "--map_size", 3)
+    result = finished(*command, set_up=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2**20, 2**20)))
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith(f"error: {tmp_path}: cannot be written: ")
     assert "Traceback" not in result.stderr

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import CONFIGS, SCRIPTS
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT, finished_ranks
 from tests.reference import seeded
 
 
@@ -31,11 +31,7 @@ def exact_config(small_config, tmp_path):
     return write
 
 
-def torchrun(script, *arguments, processes=2):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return subprocess.run(
-        [*command, script, *map(str, arguments)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "supv_main.py"]
 
 
 def figures(folder):
@@ -49,7 +45,7 @@ def figures(folder):
 def test_two_processes_have_the_losses_of_one(run, exact_config, data_root, tmp_path, setting):
     arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", exact_config(setting))
     run(SCRIPTS[setting], *arguments, "--snapshot_pref", tmp_path / "one")
-    result = torchrun(SCRIPTS[setting], *arguments, "--snapshot_pref", tmp_path / "two")
+    result = finished_ranks(2, SCRIPTS[setting], *arguments, "--snapshot_pref", tmp_path / "two")
     assert result.returncode == 0, result.stderr
     one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
     assert len(one) == len(two) == 2
@@ -68,7 +64,7 @@ def test_process_without_a_video_in_the_last_batch_joins_in(run, exact_config, d
     config = exact_config("supervised", batch_size=47)
     arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", config)
     run("supv_main.py", *arguments, "--snapshot_pref", tmp_path / "one")
-    result = torchrun("supv_main.py", *arguments, "--snapshot_pref", tmp_path / "three", processes=3)
+    result = finished_ranks(3, "supv_main.py", *arguments, "--snapshot_pref", tmp_path / "three")
     assert result.returncode == 0, result.stderr
     for ours, theirs in zip(figures(tmp_path / "one"), figures(tmp_path / "three"), strict=True):
         assert theirs == pytest.approx(ours, rel=0, abs=1e-10)
@@ -79,14 +75,15 @@ def test_every_video_is_counted_once_in_evaluation(run, trained, data_root):
     arguments = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--split", "train", "--test_batch_size", 5)
     arguments += ("--resume", trained("supervised") / "best.pth.tar", "--precision", "fp64")
     alone = run("supv_main.py", *arguments)
-    together = torchrun("supv_main.py", *arguments)
+    together = finished_ranks(2, "supv_main.py", *arguments)
     assert together.returncode == 0, together.stderr
     assert together.stdout == alone.stdout
 
 
 @pytest.mark.slow
 def test_scope_batch_is_refused_with_the_reason(data_root, tmp_path):
-    result = torchrun("supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--scope", "batch")
+    command = [*TORCHRUN, "--gpu", "cpu", "--data_root", data_root, "--scope", "batch"]
+    result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert "scope batch attends over the whole batch, which 2 processes would split" in result.stderr
     assert re.search(r"exitcode +: 2 ", result.stderr)
 
@@ -94,11 +91,10 @@ def test_scope_batch_is_refused_with_the_reason(data_root, tmp_path):
 @pytest.mark.slow
 def test_stopped_processes_save_one_state_and_resume_exactly(exact_config, data_root, tmp_path):
     arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", exact_config("supervised", n_epoch=3))
-    whole = torchrun("supv_main.py", *arguments, "--snapshot_pref", tmp_path / "whole")
+    whole = finished_ranks(2, "supv_main.py", *arguments, "--snapshot_pref", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
 
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "supv_main.py"]
-    command += [*map(str, arguments), "--snapshot_pref", str(tmp_path / "stopped")]
+    command = [*TORCHRUN, *map(str, arguments), "--snapshot_pref", str(tmp_path / "stopped")]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
         said = ""
         for line in process.stderr:
@@ -110,7 +106,7 @@ def test_stopped_processes_save_one_state_and_resume_exactly(exact_config, data_
     assert "stopped and saved" in said
 
     last = tmp_path / "stopped" / "last.pth.tar"
-    again = torchrun("supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--resume", last)
+    again = finished_ranks(2, "supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--resume", last)
     assert again.returncode == 0, again.stderr
     for ours, theirs in zip(figures(tmp_path / "whole"), figures(tmp_path / "stopped"), strict=True):
         assert theirs == pytest.approx(ours, rel=0, abs=1e-12)

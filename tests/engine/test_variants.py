@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,21 +10,13 @@ from configs import load_config
 from configs.variants import variants_of
 from model import load_magan
 from tests.conftest import SCRIPTS
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import ROOT, finished_ranks
 from utils.errors import InputError
 
 
 def test_gradients_of_two_processes_are_those_of_one():
     """Of every variant of both settings, in one process pair."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run(
-        [*torchrun, "-m", "tests.engine.variants_in_processes"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = finished_ranks(2, "tests.engine.variants_in_processes")
     assert result.returncode == 0, result.stderr
     expected = [f"{setting} {name}" for setting in SCRIPTS for name in ("full", *variants_of(setting))]
     assert result.stdout.splitlines() == expected

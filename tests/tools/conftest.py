@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from dataset.annotations import Annotation
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.vggish import VGGish
 from dataset.extraction.weights import KERAS
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import Process, finished
 from tests.videos import grey, silence, stripes, tone, write_video
 from tests.weights import NAMINGS, keras_weights, write_keras
 
@@ -106,17 +105,13 @@ def extraction(tmp_path_factory, footage, weights) -> Extraction:
     """The features of the footage. Read them, do not change them."""
     out = tmp_path_factory.mktemp("extraction") / "features"
     command = [
-        *(sys.executable, "-m", "tools.extract_features", footage.folder, "--out", out),
+        *("tools.extract_features", footage.folder, "--out", out),
         *("--annotations", footage.annotations_file, "--weights", weights, *EXTRACTION),
     ]
-    command = [str(part) for part in command]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if line.startswith("extracting [5/"):
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130, "".join(said)
+    with Process(*command) as process:
+        said = process.read_until("extracting [5/")
+        process.send_signal(signal.SIGINT)
+        said += process.stderr.read()
+    assert process.returncode == 130, said
     assert not list(out.glob("*.h5*")), "half of the rows look like all of them"
-    after = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    return Extraction(out, "".join(said), after)
+    return Extraction(out, said, finished(*command))

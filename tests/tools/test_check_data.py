@@ -2,13 +2,11 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 
 import h5py
 import pytest
 
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import Process
 
 
 def test_sound_folder_is_a_table_and_status_0(run, data_root):
@@ -64,8 +62,7 @@ def test_interrupt_ends_a_full_look(tmp_path, data_root):
     shape = h5py.h5s.create_simple((60, 10, 20, 20, 512))
     with h5py.File(root / "visual_feature.h5", "w") as file:
         h5py.h5d.create(file.id, b"avadataset", h5py.h5t.NATIVE_DOUBLE, shape, properties)
-    command = [sys.executable, "-m", "tools.check_data", "--data_root", str(root), "--full"]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    with Process("tools.check_data", "--data_root", root, "--full") as process:
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()

@@ -16,7 +16,7 @@ from scipy import stats
 
 from configs.variants import variants_of
 from engine.evaluation.measures import Measures
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tools.compare.local import gpu_flags
 from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags
 from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary
@@ -71,13 +71,10 @@ def stop_in_training(command, number):
     out = Path(command[command.index("--out") + 1])
     for log in out.glob("*/seed-*.log"):
         log.unlink()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.compare", *command], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
-    with process:
+    with Process("tools.compare", *command) as process:
         while True:
             time.sleep(0.05)
-            assert process.poll() is None, process.stderr.read()
+            assert not process.ended(), process.stderr.read()
             children = psutil.Process(process.pid).children()
             if any(re.search(r"^epoch \d/2 \[", log.read_text(), re.MULTILINE) for log in out.glob("*/seed-*.log")):
                 break
@@ -362,8 +359,7 @@ def test_slurm_gets_one_job_array_whose_preempted_jobs_resume(comparison, slurm,
     variables, calls = slurm
     out = tmp_path / "out"
     flags = ("--cluster", "slurm", "--partition", "gpus", "--gpus", 2, "--cpus", 6, "--hours", 1.5, "--jobs", 3)
-    command = [sys.executable, "-m", "tools.compare", *comparison(out, *flags)]
-    result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    result = finished("tools.compare", *comparison(out, *flags), environment=variables)
     assert result.returncode == 0, result.stderr
     assert "job array 12 submitted" in result.stderr
     (submission,) = (path for path in calls.iterdir() if path.suffix == ".sh")
@@ -376,20 +372,18 @@ def test_slurm_gets_one_job_array_whose_preempted_jobs_resume(comparison, slurm,
     assert parameters["signal"] == "USR2@90"
 
     # The first job, as Slurm starts it: preempted once, requeued, and run to its end.
-    job = [sys.executable, "-m", "submitit.core._submit", str(out / "slurm")]
+    job = ("submitit.core._submit", out / "slurm")
     inside = {"SLURM_JOB_ID": "13", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0", "SLURM_PROCID": "0"}
     variables = {**variables, **inside, "SUBMITIT_EXECUTOR": "slurm"}
     log = out / "lr=1e-3/seed-1.log"
-    with subprocess.Popen(
-        job, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with Process(*job, environment=variables) as process:
         while not (log.exists() and "epoch 1/2 [2/" in log.read_text()):
-            assert process.poll() is None
+            assert not process.ended(), process.stderr.read()
             time.sleep(0.05)
         process.send_signal(signal.SIGUSR2)
     assert (calls / "scontrol").read_text() == "requeue 12_0\n"
     assert "SIGTERM: stopped and saved" in log.read_text()
-    result = subprocess.run(job, cwd=ROOT, env=variables, capture_output=True, text=True)
+    result = finished(*job, environment=variables)
     assert result.returncode == 0, result.stderr
     assert "resuming at epoch 1" in log.read_text()
     run = next(run for run in read_plan(out).runs(out) if (run.condition, run.seed) == ("lr=1e-3", 1))

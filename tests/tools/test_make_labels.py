@@ -1,8 +1,9 @@
 """Label and order files follow from the data set's own text files."""
 
 import os
-import subprocess
+import resource
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from dataset.annotations import read_annotations
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import finished
 from tools.make_labels import main
 from utils.errors import InputError
 
@@ -203,17 +204,8 @@ def test_wrong_flags_are_one_sentence_and_status_2(run, annotations, arguments, 
 
 def test_full_disk_leaves_no_file(annotations, tmp_path):
     """Half of the files would fit."""
-    program = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2200, 2200)); "
-        "runpy.run_module('tools.make_labels', run_name='__main__')"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, "--annotations", annotations, "--out", tmp_path / "data"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
+    command = ("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data")
+    result = finished(*command, set_up=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2200, 2200)))
     assert result.returncode == 2, result.stderr
     assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'data'}")
     assert "Traceback" not in result.stderr

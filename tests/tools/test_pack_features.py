@@ -4,14 +4,14 @@ import csv
 import resource
 import shutil
 import signal
-import subprocess
 import sys
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import Process, finished
 from tools import pack_features
 from tools.pack_features import FEATURE_FILES
 from utils.errors import InputError
@@ -209,12 +209,8 @@ def large_source(tmp_path_factory):
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_interrupted_file_is_not_there_and_finished_ones_are_skipped(run, large_source, tmp_path, number, status):
-    # A shell's background jobs ignore SIGINT, as do their children.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [*COMMAND, "--data_root", str(large_source), "--out", str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        while not process.stderr.readline().startswith(f"writing {VISUAL}"):
-            assert process.poll() is None, process.stderr.read()
+    with Process("tools.pack_features", "--data_root", large_source, "--out", tmp_path) as process:
+        process.read_until(f"writing {VISUAL}")
         process.send_signal(number)
         said = process.stderr.read()
     assert process.returncode == status
@@ -233,14 +229,8 @@ def test_interrupted_file_is_not_there_and_finished_ones_are_skipped(run, large_
 @pytest.mark.parametrize("size", [1000, 2**18])
 def test_full_disk_is_one_sentence_and_leaves_no_part_of_a_file(run, source, tmp_path, size):
     """Files that cannot grow beyond ``size`` bytes stand for the full disk."""
-    result = subprocess.run(
-        [*COMMAND, "--data_root", str(source), "--out", str(tmp_path)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-        capture_output=True,
-        text=True,
-    )
+    command = ("tools.pack_features", "--data_root", source, "--out", tmp_path)
+    result = finished(*command, set_up=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)))
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path}: cannot be written: ")
     assert "Traceback" not in result.stderr
