@@ -1,12 +1,15 @@
 """What the tests share: one small synthetic data folder, one small config per setting, one trained run per setting."""
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.processes import ROOT, finished
 from tests.reference import seeded
@@ -15,6 +18,7 @@ SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}
 
 Run = Callable[..., subprocess.CompletedProcess]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +35,30 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Make a folder once for all processes that run tests: ``made_once("data", make)`` calls ``make(folder)``."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then it is one of the processes' folders, beside one another
+        root = root.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = root / "shared" / name, root / "shared" / f"{name}.made"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.with_name(f"{name}.lock")):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                make(folder)
+                made.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def data_root(made_once: MadeOnce, run: Run) -> Path:
     """A synthetic AVE folder of 60 videos with 2 x 2 maps. Read it, do not change it."""
-    out = tmp_path_factory.mktemp("data") / "synthetic"
-    run("tools.make_data", "--out", out, "--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 1)
-    return out
+    flags = ("--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 1)
+    return made_once("data", lambda folder: run("tools.make_data", "--out", folder, *flags))
 
 
 @pytest.fixture(scope="session")
@@ -55,36 +78,24 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path, small_config) -> Callable[[str], Path]:
+def trained(made_once: MadeOnce, run: Run, data_root: Path, small_config) -> Callable[[str], Path]:
     """The folder of a finished run of a setting, three epochs of the small network. Read it, do not change it."""
-    runs: dict[str, Path] = {}
 
     def train(setting: str) -> Path:
-        if setting not in runs:
-            runs[setting] = tmp_path_factory.mktemp("runs") / setting
-            run(
-                SCRIPTS[setting],
-                *("--gpu", "cpu", "--data_root", data_root),
-                *("--config", small_config(setting), "--snapshot_pref", runs[setting]),
-            )
-        return runs[setting]
+        flags = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting))
+        return made_once(setting, lambda folder: run(SCRIPTS[setting], *flags, "--snapshot_pref", folder))
 
     return train
 
 
 @pytest.fixture(scope="session")
-def variant_run(
-    tmp_path_factory: pytest.TempPathFactory, run: Run, data_root: Path, small_config
-) -> Callable[..., Path]:
+def variant_run(made_once: MadeOnce, run: Run, data_root: Path, small_config) -> Callable[..., Path]:
     """The folder of a run of one epoch with variants of the network. Read it, do not change it."""
-    runs: dict[tuple[str, ...], Path] = {}
 
     def train(setting: str, *names: str) -> Path:
-        if (setting, *names) not in runs:
-            runs[setting, *names] = folder = tmp_path_factory.mktemp("variant") / "run"
-            arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--n_epoch", 1)
-            run(SCRIPTS[setting], *arguments, "--snapshot_pref", folder, "--variant", *names)
-        return runs[setting, *names]
+        flags = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--n_epoch", 1)
+        command = (SCRIPTS[setting], *flags, "--variant", *names, "--snapshot_pref")
+        return made_once("-".join((setting, *names)), lambda folder: run(*command, folder))
 
     return train
 

@@ -1,5 +1,6 @@
 """What the tests of the tools that read videos share: seeded weights, footage with known events, its features."""
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -51,9 +52,13 @@ def film(path: Path, event: str, start: int, end: int, seconds: int = SEGMENTS) 
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
+def weights(made_once) -> Path:
     """A folder with weights for VGG-19 and VGGish under the public names; random ones, which keep the signal's size."""
-    folder = tmp_path_factory.mktemp("weights")
+    return made_once("weights", write_weights)
+
+
+def write_weights(folder: Path) -> None:
+    folder.mkdir()
     random = torch.Generator().manual_seed(0)
     for name, network in {"vgg19-dcbb9e9d.pth": VGG19(), "vggish-10086976.pth": VGGish()}.items():
         state = {}
@@ -64,32 +69,35 @@ def weights(tmp_path_factory) -> Path:
             state["classifier.0.weight"] = torch.zeros(1, 1)  # the public file has a classifier
         torch.save(state, folder / name)
     write_keras(folder / KERAS, keras_weights(), NAMINGS[0])
-    return folder
 
 
 @pytest.fixture(scope="session")
-def footage(tmp_path_factory) -> Footage:
+def footage(made_once) -> Footage:
     """Ten videos with an event, a silent one, and some that cannot be used."""
-    folder = tmp_path_factory.mktemp("footage")
-    lines, good = [], []
-    for number, (start, end) in enumerate(2 * SPANS):
-        event = list(EVENTS)[number % 2]
-        good.append(Annotation(event, f"{event[0].lower()}-{9 - number}", "good", start, end))
-        film(folder / f"{good[-1].video_id}.mp4", *(event, start, end))
-    good.append(Annotation("Horn", "silent", "good", 0, 0))
-    write_video(folder / "silent.mkv", SEGMENTS, lambda _: grey(20), silence, sound_codec="flac")
-
-    write_video(folder / "mute.mp4", SEGMENTS, lambda _: grey(20), None)
-    write_video(folder / "blind.mp4", SEGMENTS, None, silence)
-    write_video(folder / "brief.mp4", 0.5, lambda _: grey(20), silence)
-    (folder / "corrupt.mp4").write_bytes((folder / f"{good[0].video_id}.mp4").read_bytes()[:3000])
-    (folder / "notes.txt").write_text("not a video")
+    good = [
+        Annotation(event, f"{event[0].lower()}-{9 - number}", "good", start, end)
+        for number, (event, (start, end)) in enumerate(zip(5 * list(EVENTS), 2 * SPANS, strict=True))
+    ]
+    silent = Annotation("Horn", "silent", "good", 0, 0)
+    twice = good[0]._replace(event="Buzzer")
     bad = [Annotation("Horn", video_id, "bad", 0, 1) for video_id in BAD]
-    for annotation in (*bad[:3], *good, *bad[3:], good[0]._replace(event="Buzzer")):
-        lines.append("&".join(map(str, annotation)) + "\n")
-    annotations_file = tmp_path_factory.mktemp("annotations") / "Annotations.txt"
-    annotations_file.write_text("".join(lines))
-    return Footage(folder, annotations_file, [*good, good[0]._replace(event="Buzzer")])
+
+    def write(folder: Path) -> None:
+        videos = folder / "videos"
+        videos.mkdir(parents=True)
+        for event, video_id, _, start, end in good:
+            film(videos / f"{video_id}.mp4", event, start, end)
+        write_video(videos / "silent.mkv", SEGMENTS, lambda _: grey(20), silence, sound_codec="flac")
+        write_video(videos / "mute.mp4", SEGMENTS, lambda _: grey(20), None)
+        write_video(videos / "blind.mp4", SEGMENTS, None, silence)
+        write_video(videos / "brief.mp4", 0.5, lambda _: grey(20), silence)
+        (videos / "corrupt.mp4").write_bytes((videos / f"{good[0].video_id}.mp4").read_bytes()[:3000])
+        (videos / "notes.txt").write_text("not a video")
+        lines = ["&".join(map(str, each)) + "\n" for each in (*bad[:3], *good, silent, *bad[3:], twice)]
+        (folder / "Annotations.txt").write_text("".join(lines))
+
+    folder = made_once("footage", write)
+    return Footage(folder / "videos", folder / "Annotations.txt", [*good, silent, twice])
 
 
 class Extraction(NamedTuple):
@@ -101,17 +109,22 @@ class Extraction(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def extraction(tmp_path_factory, footage, weights) -> Extraction:
+def extraction(made_once, footage, weights) -> Extraction:
     """The features of the footage. Read them, do not change them."""
-    out = tmp_path_factory.mktemp("extraction") / "features"
-    command = [
-        *("tools.extract_features", footage.folder, "--out", out),
-        *("--annotations", footage.annotations_file, "--weights", weights, *EXTRACTION),
-    ]
-    with Process(*command) as process:
-        said = process.read_until("extracting [5/")
-        process.send_signal(signal.SIGINT)
-        said += process.stderr.read()
-    assert process.returncode == 130, said
-    assert not list(out.glob("*.h5*")), "half of the rows look like all of them"
-    return Extraction(out, said, finished(*command))
+
+    def extract(folder: Path) -> None:
+        out = folder / "features"
+        flags = ("--annotations", footage.annotations_file, "--weights", weights, *EXTRACTION)
+        command = ("tools.extract_features", footage.folder, "--out", out, *flags)
+        with Process(*command) as process:
+            said = process.read_until("extracting [5/")
+            process.send_signal(signal.SIGINT)
+            said += process.stderr.read()
+        assert process.returncode == 130, said
+        assert not list(out.glob("*.h5*")), "half of the rows look like all of them"
+        after = finished(*command)
+        (folder / "said.json").write_text(json.dumps([said, after.returncode, after.stdout, after.stderr]))
+
+    folder = made_once("extraction", extract)
+    stopped, *after = json.loads((folder / "said.json").read_text())
+    return Extraction(folder / "features", stopped, subprocess.CompletedProcess([], *after))

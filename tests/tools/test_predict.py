@@ -31,9 +31,13 @@ pytestmark = pytest.mark.slow  # the first one waits for the footage's features
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, run, extraction):
+def checkpoint(made_once, run, extraction):
     """A small supervised network that has learned the footage's events."""
-    root, folder = tmp_path_factory.mktemp("learned"), tmp_path_factory.mktemp("run") / "run"
+    return made_once("learned", lambda folder: learn(run, extraction, folder)) / "run/best.pth.tar"
+
+
+def learn(run, extraction, root):
+    root.mkdir()
     for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt", "extraction.json"):
         shutil.copy(extraction.folder / name, root)
     labels = segment_labels(read_annotations(root / "Annotations.txt", 5), 5)
@@ -52,38 +56,36 @@ def checkpoint(tmp_path_factory, run, extraction):
     (root / "config.json").write_text(json.dumps(config))
     run(
         SCRIPTS["supervised"],
-        *("--gpu", "cpu", "--data_root", root, "--config", root / "config.json", "--snapshot_pref", folder),
+        *("--gpu", "cpu", "--data_root", root, "--config", root / "config.json", "--snapshot_pref", root / "run"),
     )
-    return folder / "best.pth.tar"
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def clip(made_once):
     """Twelve seconds that no network was trained on: a horn from 6 to 10 s."""
-    return film(tmp_path_factory.mktemp("clip") / "new.mp4", "Horn", 6, 10, 12)
+
+    def write(folder):
+        folder.mkdir()
+        film(folder / "new.mp4", "Horn", 6, 10, 12)
+
+    return made_once("clip", write) / "new.mp4"
 
 
 @pytest.fixture(scope="module")
-def predicted(tmp_path_factory, run, checkpoint, weights, clip):
-    """The events of the clip: what was printed, and the folder with ``new.png`` and ``new.mp4``."""
-    out = tmp_path_factory.mktemp("predicted")
-    result = run(
-        "tools.predict",
-        clip,
-        "--checkpoint",
-        checkpoint,
-        "--weights",
-        weights,
-        *EXTRACTION,
-        *("--plot", out, "--render", out),
-    )
-    return result, out
+def predicted(made_once, run, checkpoint, weights, clip):
+    """The events of the clip: a folder with ``new.png``, ``new.mp4`` and ``printed.txt``."""
+
+    def predict(out):
+        out.mkdir()
+        flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--plot", out, "--render", out)
+        (out / "printed.txt").write_text(run("tools.predict", clip, *flags).stdout)
+
+    return made_once("predicted", predict)
 
 
 def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds(predicted):
     """From a file to features to a trained network's timeline."""
-    result, _ = predicted
-    title, *events = result.stdout.splitlines()
+    title, *events = (predicted / "printed.txt").read_text().splitlines()
     assert title == "new.mp4, 0:12"
     assert len(events) == 1
     assert events[0].split()[:4] == ["0:06", "-", "0:10", "Horn"]
@@ -91,19 +93,17 @@ def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds
 
 
 def test_picture_and_rendered_video_are_written(predicted, clip):
-    _, out = predicted
-    assert sorted(path.name for path in out.iterdir()) == ["new.mp4", "new.png"]
-    assert (out / "new.png").read_bytes().startswith(b"\x89PNG")
-    assert len(decoded(out / "new.mp4", 1)[0]) == 12
-    sound, before = read_sound(out / "new.mp4"), read_sound(clip)
+    assert sorted(path.name for path in predicted.iterdir()) == ["new.mp4", "new.png", "printed.txt"]
+    assert (predicted / "new.png").read_bytes().startswith(b"\x89PNG")
+    assert len(decoded(predicted / "new.mp4", 1)[0]) == 12
+    sound, before = read_sound(predicted / "new.mp4"), read_sound(clip)
     heard, heard_before = (np.flatnonzero(np.abs(each) > 0.2) / SAMPLE_RATE for each in (sound, before))
     assert heard[[0, -1]] == pytest.approx(heard_before[[0, -1]], abs=0.02)
 
 
 def test_label_is_burnt_in_where_the_event_is_and_the_picture_stays_above_it(predicted, clip):
-    _, out = predicted
     seconds = [0.5, 5.5, 6.5, 9.5, 10.5]
-    after, before = (pictures_at(path, seconds, 64) for path in (out / "new.mp4", clip))
+    after, before = (pictures_at(path, seconds, 64) for path in (predicted / "new.mp4", clip))
     strip = [picture[-20:].mean(axis=(0, 1)) for picture in after]
     for now, was in zip(after, before, strict=True):
         assert np.abs(now[:-26].astype(int) - was[:-26]).mean() < 6
