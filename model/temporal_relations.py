@@ -1,7 +1,6 @@
 """Temporal relations: each modality is read along time, then attends to the other modality."""
 
 import copy
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -14,12 +13,13 @@ from model.layers.attention import ResidualAttention, ResidualFeedForward
 def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
     """The output X of a bidirectional LSTM, (b, t, 512) to (b, t, 2 * d_model).
 
-    Runs without autocast on CUDA: under any autocast dtype, cuDNN's LSTM computes in float16, whose range is too small
-    for gradients without loss scaling.
+    Runs without autocast where there is no LSTM in bfloat16. cuDNN's computes in float16 under any autocast dtype, and
+    that range is too small for gradients without loss scaling; oneDNN's fails on CPUs without AVX-512.
     """
-    with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
-        output, _ = lstm(x.to(lstm.weight_ih_l0.dtype) if x.is_cuda else x)
-    return output
+    if x.is_cuda or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
+            return lstm(x.to(lstm.weight_ih_l0.dtype))[0]
+    return lstm(x)[0]
 
 
 class Relations(NamedTuple):

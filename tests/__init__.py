@@ -1,0 +1,7 @@
+"""Tests of the properties that the README and the docs promise, in folders that mirror the code."""
+
+import os
+
+# Small networks gain nothing from a second thread, and with one they do not wait for the cores that other tests use.
+# Set here, before anything imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"

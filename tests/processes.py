@@ -17,8 +17,7 @@ from pathlib import Path
 from tests.fork_server import STATUS
 
 ROOT = Path(__file__).resolve().parent.parent
-# Small networks gain nothing from a second thread, and with one they do not wait for a busy machine's other cores.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = dict(os.environ)
 
 
 class Process:
@@ -28,7 +27,7 @@ class Process:
 
     Args:
         command: the program and its arguments.
-        environment: of the process; the number of threads is that of ``ENVIRONMENT`` in any case.
+        environment: of the process; ``OMP_NUM_THREADS`` has no effect there.
         set_up: called in the process before the command; can be pickled.
         errors: descriptor for its standard error, in place of a pipe that ``stderr`` reads.
 
