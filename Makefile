@@ -1,4 +1,4 @@
-# Two commands for a fresh machine with Python 3.11: make demo, make test. Everything is installed in .venv.
+# Two commands for a fresh machine with Python 3.11 or newer: make demo, make test. Everything is installed in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin

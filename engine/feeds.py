@@ -4,10 +4,13 @@ The feed affects neither the values of the features nor the order of the videos.
 """
 
 import logging
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from multiprocessing import forkserver, resource_tracker
+from threading import Thread
 
 import psutil
 import torch
@@ -28,7 +31,8 @@ CHUNK = 16  # videos read at a time while features are loaded
 class StreamFeed:
     """Batches that worker processes read from the files ahead of time; memory holds a few of them.
 
-    ``pinned`` batches are in page-locked memory, from which a GPU copies asynchronously.
+    ``pinned`` batches are in page-locked memory, from which a GPU copies asynchronously. A process that has threads, as
+    that of a run has, must not be forked: a lock that a thread holds stays locked. The workers are forked by a server.
     """
 
     def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int, pinned: bool = False) -> None:
@@ -41,7 +45,8 @@ class StreamFeed:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pinned,
-            worker_init_fn=_isolate_from_signals,
+            worker_init_fn=_end_with_run,
+            multiprocessing_context=_fork_server() if num_workers else None,
             # Iterating draws a number, which must not come from the random numbers of the training.
             generator=torch.Generator(),
         )
@@ -50,13 +55,20 @@ class StreamFeed:
         """The batches of an epoch from the ``start``-th on.
 
         Raises:
-            InputError: features cannot be read.
+            InputError: features cannot be read, or a worker has died; the system kills them first if memory is short.
         """
         self.batches.epoch, self.batches.start = number, start
         try:
             yield from self.loader
         except InputError as error:  # a worker's message comes after its traceback, as text
             raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from error
+        except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two if it was handing over a batch
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                "a process that reads features died, maybe for lack of memory, or of shared memory (/dev/shm): try a "
+                "smaller --num_workers; 0 reads in the main process"
+            ) from error
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -169,7 +181,24 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
-def _isolate_from_signals(worker: int) -> None:
-    """Put a worker into its own process group; signals to the run's group are for the main process, which ends it."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _fork_server() -> multiprocessing.context.ForkServerContext:
+    """The context of the server, which is started here, because its imports take seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["engine.reader_server"])
+    resource_tracker.ensure_running()  # which would unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it, and prints no traceback
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return context
+
+
+def _end_with_run(worker: int) -> None:
+    """Let a worker end when the main process does, even if that is killed; the server would keep it alive."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

@@ -22,7 +22,7 @@ from utils.signals import deferred_signals
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "numpy", "h5py", "tqdm", "psutil", "tensorboard", "filelock")  # whose versions config.json records
+PACKAGES = ("numpy", "h5py", "tqdm", "psutil", "tensorboard", "filelock")  # whose versions config.json records
 BEST, LAST, METRICS, LOG, CONFIG = "best.pth.tar", "last.pth.tar", "metrics.csv", "train.log", "config.json"
 LOCK = ".lock"
 
@@ -144,7 +144,8 @@ class RunFolder:
         path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
 
     def _write_config(self, resolved: dict[str, Any]) -> None:
-        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+        versions = {name: version(name) for name in PACKAGES}
+        versions |= {"python": platform.python_version(), "torch": torch.__version__}  # metadata may lack the build
         contents = {**resolved, "versions": versions, "threads": torch.get_num_threads()}
         with os_error_as_input_error(self.config), atomic_write(self.config) as temporary:
             temporary.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
-"""A system that refuses access to files: real refusals by the kernel of Linux, in a child process."""
+"""A system that refuses access to files: real refusals by the kernel of Linux."""
 
 import ctypes
-import os
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 # System calls on x86-64.
 FLOCK, PREAD64 = 73, 17
@@ -26,7 +27,7 @@ class _Program(ctypes.Structure):
 
 
 def fail_system_call(number: int, error: int) -> None:
-    """Let the kernel answer a system call of this process with an error, from now on."""
+    """Let the kernel answer a system call of this thread with an error, from now on."""
     instructions = (_Instruction * 4)(
         _Instruction(_LOAD, 0, 0, 0),
         _Instruction(_JUMP_IF_EQUAL, 0, 1, number),
@@ -40,25 +41,19 @@ def fail_system_call(number: int, error: int) -> None:
 
 
 def obey_permissions() -> None:
-    """Make this process obey the permissions of files even if it runs as root: drop its capabilities."""
+    """Make this thread obey the permissions of files even if it runs as root: drop its capabilities."""
     header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.capset(header, none):
         raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
-def in_child(action: Callable[[], str]) -> str:
-    """Run ``action`` in a forked process; gives its result, or its exception as text."""
-    read, write = os.pipe()
-    if not (child := os.fork()):
-        try:
-            text = action()
-        except BaseException as error:
-            text = repr(error)
-        os.write(write, text.encode())
-        os._exit(0)
-    os.close(write)
-    with open(read, encoding="utf-8") as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    return text
+def in_thread(action: Callable[[], object]) -> object:
+    """Run ``action`` in a thread of its own, to which the two above are limited; gives its result."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(action).result()
+
+
+def after(statements: str) -> list[str]:
+    """The beginning of a command line: its process runs ``statements``, then the command that follows."""
+    return [sys.executable, "-c", f"import os, sys; {statements}; os.execv(sys.argv[1], sys.argv[1:])"]

@@ -30,22 +30,12 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def out_of_memory_as_error(device: torch.device, remedy: str) -> Iterator[None]:
-    """Turn a lack of memory into an ``InputError`` that ends with ``remedy``.
-
-    Also covers the death of a DataLoader worker, which the system kills first when memory is short; PyTorch reports
-    that wherever the main process happens to be.
-    """
+    """Turn a lack of memory into an ``InputError`` that ends with ``remedy``."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        message = str(error)
-        if "DataLoader worker" in message:
-            raise InputError(
-                f"a process that reads features died, maybe of too little memory: {message.splitlines()[0]} "
-                "Try a smaller --num_workers; 0 reads in the main process"
-            ) from error
         is_shortage = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not is_shortage and not any(text in message for text in _OUT_OF_MEMORY):
+        if not is_shortage and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
         place = "the memory" if device.type == "cpu" else "the GPU's memory"
         raise InputError(f"{place} is too small: {remedy}") from error

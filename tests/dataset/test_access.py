@@ -23,7 +23,7 @@ from dataset.features import FeatureFile
 from dataset.hdf5 import open_hdf5
 from model.checkpoint import load_checkpoint
 from tests.processes import ENVIRONMENT, ROOT
-from tests.system import FLOCK, PREAD64, fail_system_call, in_child, obey_permissions
+from tests.system import FLOCK, PREAD64, after, fail_system_call, in_thread, obey_permissions
 from utils.errors import AccessError, InputError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the refusals are those of Linux")
@@ -82,10 +82,10 @@ def test_file_without_permission_is_called_so(root, name):
 
     def check():
         obey_permissions()
-        return repr(errors_in(root))
+        return errors_in(root)
 
     reason = "permission denied: change its permissions, or ask its owner"
-    assert in_child(check) == repr([(f"{root / name}: cannot be read: {reason}", "")])
+    assert in_thread(check) == [(f"{root / name}: cannot be read: {reason}", "")]
 
 
 @x86_linux
@@ -94,13 +94,13 @@ def test_disk_without_locks_is_called_so_and_the_way_out_works(root):
     program = (
         "import sys; from pathlib import Path; from dataset.hdf5 import *; print(open_hdf5(Path(sys.argv[1])).shape)"
     )
+    without_locks = after(f"from tests.system import fail_system_call; fail_system_call({FLOCK}, {errno.ENOLCK})")
 
     def result(**variables):
         return subprocess.run(
-            [sys.executable, "-c", program, path],
+            [*without_locks, sys.executable, "-c", program, path],
             cwd=ROOT,
             env=ENVIRONMENT | variables,
-            preexec_fn=lambda: fail_system_call(FLOCK, errno.ENOLCK),
             capture_output=True,
             text=True,
         )
@@ -139,7 +139,7 @@ def test_row_on_a_failing_disk_is_named_with_the_reason_of_the_system(root, numb
         return str(error.value)
 
     reason = "the disk fails (input/output error)" if number == errno.EIO else os.strerror(number)
-    assert in_child(read).startswith(f"{root / 'visual_feature.h5'}: row 59 cannot be read: {reason}")
+    assert in_thread(read).startswith(f"{root / 'visual_feature.h5'}: row 59 cannot be read: {reason}")
 
 
 @linux

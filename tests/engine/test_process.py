@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 
+import psutil
 import pytest
 
 from tests.processes import ENVIRONMENT, ROOT, Process, finished
@@ -117,13 +118,28 @@ def test_second_run_in_a_folder_is_refused_while_the_first_one_lives(command, tm
 
 
 def test_lock_ends_with_its_process(command, tmp_path):
-    """Also with a killed one whose processes that read features live a little longer."""
+    """Also with a killed one; its processes that read features end with it."""
     folder = tmp_path / "run"
     flags = ("--resume", "auto", "--save_seconds", 0, "--features", "stream", "--num_workers", 2)
     with Process(*command(folder, "--n_epoch", 1000, *flags)) as first:
         first.read_until("epoch 2/1000")
         while not (folder / "last.pth.tar").exists():
             time.sleep(0.1)
+        readers = psutil.Process(first.pid).children(recursive=True)
+        assert len(readers) >= 2 * 3  # for train, val and test
         first.kill()
+    assert not psutil.wait_procs(readers, timeout=60)[1]
     second = finished(*command(folder, "--n_epoch", 1, *flags))
     assert second.returncode == 0, second.stderr
+
+
+def test_features_are_read_by_processes_forked_without_threads_and_outside_the_group_of_the_run(command, tmp_path):
+    """A fork of a process with threads can deadlock; a signal to the group must not end what the run still needs."""
+    threads = {name: value for name, value in ENVIRONMENT.items() if name != "OMP_NUM_THREADS"}
+    flags = ("--n_epoch", 1000, "--features", "stream", "--num_workers", 1)
+    with Process(*command(tmp_path, *flags), environment=threads) as run:
+        run.read_until("epoch 1/1000 [")
+        (server,) = [child for child in psutil.Process(run.pid).children() if child.children()]
+        assert server.num_threads() == 1
+        assert {os.getpgid(child.pid) for child in server.children()} == {server.pid}
+        run.kill()

@@ -262,8 +262,8 @@ def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(
     flags = ("--features", "stream", "--num_workers", 1, "--n_epoch", 1000)
     with Process("supv_main.py", *arguments("supervised", tmp_path, *flags)) as process:
         said = process.read_until("epoch 2/")
-        child = psutil.Process(process.pid).children()[0]
-        child.kill()
+        readers = [p for p in psutil.Process(process.pid).children(recursive=True) if p.ppid() != process.pid]
+        min(readers, key=psutil.Process.create_time).kill()  # one that reads for training
         said += process.stderr.read()
     assert process.returncode == 2, said
     assert "error: a process that reads features died" in said

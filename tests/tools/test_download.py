@@ -1,7 +1,6 @@
 """Downloads fill the folders of a newcomer; existing files are checked, failures leave everything else whole."""
 
 import hashlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from dataset.published import DOWNLOADS
 from tests.processes import ROOT
 from tests.reference import seeded
 from tests.server import serving
+from tests.system import after
 from tools import download as module
 from tools.download import content_check, download_large, downloads, get_all, prepare
 from utils.errors import InputError
@@ -306,9 +306,9 @@ run_command(lambda: download_large(sys.argv[1], Path(sys.argv[2]), lambda path: 
 """
 
 
-def start(server, folder, **options):
-    command = [sys.executable, "-c", PROGRAM, server.url("file"), str(folder / "file")]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+def start(server, folder, before=()):
+    command = [*before, sys.executable, "-c", PROGRAM, server.url("file"), str(folder / "file")]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -334,10 +334,8 @@ def test_stopped_process_leaves_what_the_next_one_resumes(large, tmp_path, numbe
 
 
 def test_full_disk_is_one_sentence(large, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-    with start(large, tmp_path, preexec_fn=limit) as process:
+    limit = after("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))")
+    with start(large, tmp_path, limit) as process:
         output = process.stderr.read()
     assert process.returncode == 2
     assert "Traceback" not in output

@@ -1,9 +1,7 @@
 """Runs on this machine: several at a time, each in a process of its own."""
 
-import ctypes
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +15,14 @@ from utils.errors import os_error_as_input_error
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1  # from Linux' prctl.h
+# Runs a command line in this process, to which Linux sends SIGTERM when its parent dies, even of SIGKILL. No
+# ``preexec_fn`` does so, because that runs Python in a fork of this process, which has threads: it can wait for ever.
+_WITH_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1  # from prctl.h
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 _POLL_SECONDS = 0.2
 
 
@@ -61,17 +66,17 @@ def start(run: Run, variables: dict[str, str], flags: Sequence[str] = ()) -> sub
     Raises:
         InputError: the log file cannot be written.
     """
+    with_parent = (sys.executable, "-c", _WITH_PARENT) if sys.platform.startswith("linux") else ()
     with os_error_as_input_error(log_of(run)):
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         with open(log_of(run), "w", encoding="utf-8") as file:
             return subprocess.Popen(
-                [sys.executable, *run.command, *flags],
+                [*with_parent, sys.executable, *run.command, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=variables,
                 start_new_session=True,
-                preexec_fn=_terminate_with_parent if sys.platform.startswith("linux") else None,
             )
 
 
@@ -95,8 +100,3 @@ def last_line(run: Run) -> str:
     """The last line that a run has printed."""
     lines = log_of(run).read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-
-
-def _terminate_with_parent() -> None:
-    """Ask Linux to send SIGTERM to this process when its parent dies, even of SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
