@@ -6,11 +6,13 @@ What a forked command does from its first line to its exit status is what a star
     python -m tests.fork_server
 """
 
+import atexit
 import importlib
 import os
 import pickle
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -81,6 +83,8 @@ def become(request: dict[str, Any]) -> None:
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
+    # Where the home cannot be written, Matplotlib makes a folder that the first process to end would remove.
+    atexit.unregister(shutil.rmtree)
     request = serve(socket.socket(fileno=0))
     become(request)
     program = sys.argv[0]
