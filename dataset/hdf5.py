@@ -3,8 +3,9 @@
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -17,26 +18,47 @@ from utils.errors import AccessError, InputError, reason_of
 FAILURES = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 
 
-def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
-    """Open the data set ``key`` of an HDF5 file for reading.
+class Stored(NamedTuple):
+    """The shape and type of a data set in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@contextmanager
+def open_hdf5(path: Path, key: str = "avadataset") -> Iterator[h5py.Dataset]:
+    """Open the data set ``key`` of an HDF5 file for reading; the file is closed at the end of the ``with`` block.
 
     Raises:
         AccessError: the system does not let the file be read.
         InputError: the file is not HDF5, is truncated, or has no such data set.
     """
-    try:
-        file = h5py.File(path, "r")
-        names = sorted(file)
-        data = file[key] if key in names else None
-        if isinstance(data, h5py.Dataset):
-            data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
-    except FAILURES as error:
-        raise unreadable(path, error) from error
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
-    if data.shape is None:
-        raise InputError(f"{path}: its data set {key!r} is empty")
-    return data
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path, "r"))
+            names = sorted(file)
+            data = file[key] if key in names else None
+            if isinstance(data, h5py.Dataset):
+                data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
+        except FAILURES as error:
+            raise unreadable(path, error) from error
+        if not isinstance(data, h5py.Dataset):
+            raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
+        if data.shape is None:
+            raise InputError(f"{path}: its data set {key!r} is empty")
+        yield data
+
+
+def stored_in(path: Path, key: str = "avadataset", whole: bool = False) -> Stored:
+    """The shape and type of the data set ``key``; ``whole`` also checks that all its values were written.
+
+    Raises:
+        InputError: as ``open_hdf5`` and ``require_stored``.
+    """
+    with open_hdf5(path, key) as data:
+        if whole:
+            require_stored(data, path)
+        return Stored(data.shape, data.dtype)
 
 
 def require_stored(data: h5py.Dataset, path: Path) -> None:

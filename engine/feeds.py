@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 
 import psutil
@@ -70,7 +71,8 @@ class ResidentFeed:
         self.dataset = dataset
         self.batches = batches
         self.pinned = pinned
-        self.held = self._load(device)
+        with closing(dataset):
+            self.held = self._load(device)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from the ``start``-th on."""
