@@ -63,7 +63,7 @@ class FeatureFile:
         self._handle: h5py.Dataset | None = None
         self._opened: ExitStack | None = None
         self._process: int | None = None
-        self.shape, self.dtype = stored_in(path, whole=True)
+        self.shape, self.dtype = stored_in(path)
         require_channels_last(path, self.shape, width)
         if len(self.shape) != ndim or self.shape[-1] != width or 0 in self.shape:
             raise InputError(f"{path}: shape {self.shape}, expected {ndim} axes, none empty, the last one {width} long")

@@ -42,22 +42,23 @@ def open_hdf5(path: Path, key: str = "avadataset") -> Iterator[h5py.Dataset]:
                 data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
         except FAILURES as error:
             raise unreadable(path, error) from error
-        if not isinstance(data, h5py.Dataset):
+        if data is None:
             raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
+        if not isinstance(data, h5py.Dataset):
+            raise InputError(f"{path}: its {key!r} is a {type(data).__name__.lower()}, expected a data set")
         if data.shape is None:
             raise InputError(f"{path}: its data set {key!r} is empty")
         yield data
 
 
-def stored_in(path: Path, key: str = "avadataset", whole: bool = False) -> Stored:
-    """The shape and type of the data set ``key``; ``whole`` also checks that all its values were written.
+def stored_in(path: Path, key: str = "avadataset") -> Stored:
+    """The shape and type of the data set ``key``, which the file holds whole.
 
     Raises:
         InputError: as ``open_hdf5`` and ``require_stored``.
     """
     with open_hdf5(path, key) as data:
-        if whole:
-            require_stored(data, path)
+        require_stored(data, path)
         return Stored(data.shape, data.dtype)
 
 
@@ -65,9 +66,12 @@ def require_stored(data: h5py.Dataset, path: Path) -> None:
     """Check that the file holds all values that the shape of ``data`` declares: HDF5 reads missing ones as zeros.
 
     Raises:
-        InputError: it holds fewer, or keeps them in other files.
+        InputError: it holds fewer, keeps them in other files, or compresses them in a way that HDF5 cannot undo here.
     """
     try:
+        properties = data.id.get_create_plist()
+        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+        missing = [number for number in filters if not h5py.h5z.filter_avail(number)]
         elsewhere = data.is_virtual or data.external
         if data.chunks:
             unit = "chunks"
@@ -78,6 +82,11 @@ def require_stored(data: h5py.Dataset, path: Path) -> None:
             declared, stored = math.prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
     except (*FAILURES, ZeroDivisionError) as error:
         raise unreadable(path, error) from error
+    if missing:
+        raise InputError(
+            f"{path}: is compressed with HDF5's filter {missing[0]}, which is not installed here: write it again "
+            "without compression, or with gzip"
+        )
     if elsewhere:
         raise InputError(f"{path}: keeps its values in other files, expected them in this one")
     if stored < declared:

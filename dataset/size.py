@@ -56,8 +56,7 @@ def common_size(data: Mapping[str, Stored], annotations: Sequence[Annotation], d
         shapes = {name: data[name].shape for name in names if name in data}
         return [shape[axis] for name, shape in shapes.items() if len(shape) == FILES[name].ndim]
 
-    visual = data.get(FEATURES[0])
-    first = visual is not None and channels_are_first(visual.shape, default.visual_dim)
+    is_turned = FEATURES[0] in data and channels_are_first(data[FEATURES[0]].shape, default.visual_dim)
     splits = lengths(ORDERS, 0)
     votes = Size(
         videos=[
@@ -71,7 +70,7 @@ def common_size(data: Mapping[str, Stored], annotations: Sequence[Annotation], d
             *([len(class_names(annotations))] if annotations else ()),
             *(width - 1 for width in lengths(LABELS, -1)),
         ],
-        visual_dim=lengths(FEATURES[:1], 2 if first else -1),
+        visual_dim=[] if is_turned else lengths(FEATURES[:1], -1),
         audio_dim=lengths(FEATURES[1:], -1),
     )
     pairs = zip(votes, default, strict=True)

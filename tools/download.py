@@ -67,7 +67,7 @@ def content_check(name: str) -> Callable[[Path], object]:
     if name == ANNOTATIONS:
         return read_annotations
     key = FILES[name].key
-    return lambda path: stored_in(path, key, whole=True)
+    return lambda path: stored_in(path, key)
 
 
 def get(wanted: Download) -> None:

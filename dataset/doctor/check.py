@@ -83,7 +83,7 @@ def _open_files(report: Report) -> None:
         with report.checking(name):
             if not path.is_file():
                 raise InputError(_absence(path))
-            report.data[name] = stored_in(path, file.key, whole=True)
+            report.data[name] = stored_in(path, file.key)
     if not has_noisy_set(report.root):
         report.add(
             WARNING,

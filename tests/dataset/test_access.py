@@ -133,6 +133,7 @@ def test_row_on_a_failing_disk_is_named_with_the_reason_of_the_system(root, numb
     out = np.empty((1, *file.shape[1:]), file.dtype)
 
     def read():
+        file.read([0], out, [0])  # the file is open
         fail_system_call(PREAD64, number)
         with pytest.raises(AccessError) as error:
             file.read([59], out, [0])
