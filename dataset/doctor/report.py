@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dataset.features import ChannelsFirstError
 from dataset.hdf5 import Stored
 from dataset.layout import ANNOTATIONS, TRAINING_FILES
@@ -35,6 +37,7 @@ class Report:
     size: Size = AVE  # on which most files agree
     findings: list[Finding] = field(default_factory=list)
     data: dict[str, Stored] = field(default_factory=dict)  # in the files that could be opened
+    eventful: np.ndarray | None = None  # (n,), whether a video has an event in a segment, if its labels could be read
     verdicts: dict[str, str] = field(default_factory=dict)  # on the contents of the files
 
     def add(self, level: str, names: Iterable[str], message: str, cure: str = "") -> None:
