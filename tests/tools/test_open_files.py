@@ -69,16 +69,14 @@ def test_no_file_is_open_after_each_tool(call, root, small_config, tmp_path, tra
     data = ("--data_root", root)
     run = shutil.copytree(trained("weakly"), tmp_path / "run")
     best = run / "best.pth.tar"
-    rows = h5py.File(root / "test_order.h5")
-    row = rows["order"][0]
-    rows.close()
+    with h5py.File(root / "test_order.h5") as file:
+        row = file["order"][0]
     for command in [
         *commands(root, small_config("supervised"), tmp_path / "out"),
         ("weakly_main", "--gpu", "cpu", *data, "--evaluate", "--resume", best, "--predictions", tmp_path / "mine.csv"),
-        ("tools.report", run, *data, "--gpu", "cpu"),
-        ("tools.visualize", run, *data, "--gpu", "cpu", "--rows", row),
+        ("tools.report.__main__", run, *data, "--gpu", "cpu"),
+        ("tools.visualize.__main__", run, *data, "--gpu", "cpu", "--rows", row),
         ("tools.make_data", "--out", tmp_path / "made", "--videos", 28, "--map_size", 1),
-        ("tools.make_data", "--out", tmp_path / "made", "--videos", 28, "--map_size", 1, "--overwrite"),
     ]:
         assert call(*command) == (0, []), command
 
