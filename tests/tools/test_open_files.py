@@ -119,3 +119,15 @@ def test_no_file_is_open_after_an_error(call, root, small_config, tmp_path, dama
             failed |= {command[0]} if status else set()
         (root / name).write_bytes(sound)
     assert {"tools.check_data", "supv_main"} <= failed
+
+
+@pytest.mark.slow
+def test_no_file_is_open_after_reading_videos(call, trained, footage, weights, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in (f"{footage.good[0].video_id}.mp4", "corrupt.mp4", "mute.mp4"):
+        shutil.copy(footage.folder / name, videos)
+    best = shutil.copy(trained("supervised") / "best.pth.tar", tmp_path)
+    flags = ("--weights", weights, "--gpu", "cpu", "--frames_per_second", 1)
+    assert call("tools.extract_features", videos, "--out", tmp_path / "out", *flags) == (1, [])
+    assert call("tools.predict.__main__", videos, "--checkpoint", best, *flags) == (1, [])
