@@ -17,28 +17,22 @@ class ChannelsFirstError(InputError):
 
 
 def channels_are_first(shape: Sequence[int], width: int | None = None) -> bool:
-    """Whether visual features of this shape are (n, t, c, h, w), as PyTorch's networks give them.
+    """Whether features are maps (n, t, c, h, w), as PyTorch's networks give them: only the third axis can be channels.
 
-    True where only the third axis can be the channels: it is longer than the others, and ``width`` long or far longer
-    than the sides of a map.
+    It is longer than the last two, and ``width`` long or, where these may be the sides of a map, far longer.
     """
     if len(shape) != 5:
         return False
-    channels, *sides = shape[2:]
-    is_map = max(sides) <= 4 * min(sides)
-    return channels > max(sides) and (channels == width or (is_map and channels > 4 * max(sides)))
+    channels, least, most = shape[2], min(shape[3:]), max(shape[3:])
+    return channels > most and (channels == width or (most <= 4 * least and channels > 4 * most))
 
 
 def require_channels_last(path: Path, shape: Sequence[int], width: int | None = None) -> None:
-    """Check that visual features of this shape are not (n, t, c, h, w).
-
-    Raises:
-        ChannelsFirstError: they are, or else have other channels than the expected ``width``.
-    """
+    """Raise a ``ChannelsFirstError`` if ``channels_are_first``."""
     if channels_are_first(shape, width):
         root = path.parent
         raise ChannelsFirstError(
-            f"{path}: shape {tuple(shape)}, its third axis is the channels, expected as the last one. To turn the maps "
+            f"{path}: shape {shape}, its third axis is the channels, expected as the last one. To turn the maps "
             f"round: python -m tools.pack_features --data_root {root} --out {root}-channels-last --channels_first"
         )
 

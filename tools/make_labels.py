@@ -28,7 +28,7 @@ from dataset.size import AVE
 from tools.arguments import tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
-from utils.errors import InputError, reason_of
+from utils.errors import InputError, os_error_as_input_error
 from utils.signals import deferred_signals
 from utils.wording import counted
 
@@ -118,13 +118,11 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
+    with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
         with deferred_signals(), ExitStack() as stack:
             for name, values in contents.items():
                 stack.enter_context(atomic_write(out / name)).write_bytes(hdf5_image(FILES[name].key, values))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {reason_of(error) or error}") from error
 
 
 def main() -> None:

@@ -29,9 +29,7 @@ def check_orders(report: Report, annotations: Sequence[Annotation] | None) -> No
                     count = counted(len(repeated), "row", "rows")
                     raise InputError(f"{root / name}: names {count} more than once: {listed(repeated)}")
                 if report.eventful is not None and not report.eventful[order].any():
-                    message = (
-                        f"{root / name}: all its videos are labelled background throughout, which is easy to predict"
-                    )
+                    message = f"{root / name}: all its videos are labelled background throughout: nothing to localize"
                     report.add(WARNING, [name], message, report.cure("right_labels.h5"))
                 report.approve(name, f"ok, rows {rows[0]} to {rows[-1]}")
     for one, other in combinations(orders, 2):
