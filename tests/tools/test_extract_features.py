@@ -206,7 +206,7 @@ def test_links_are_followed_to_videos_and_named_where_they_lead_nowhere(
     monkeypatch, caplog, footage, weights, tmp_path
 ):
     """A folder is no video, whatever its name; and no id leads out of the folder of videos."""
-    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos, out = tmp_path / "links", tmp_path / "out"
     videos.mkdir()
     good = footage.folder / f"{footage.good[0].video_id}.mp4"
     for name, target in {"good": good, "gone": "nowhere.mp4", "loop": "loop.mp4", "folder": footage.folder}.items():
@@ -228,6 +228,6 @@ def test_links_are_followed_to_videos_and_named_where_they_lead_nowhere(
             problem = "cannot be read: " if video_id in ("gone", "loop") else absent
             assert f": {video_id} {problem}" in caplog.text
         assert f"{len(rows)} of {len(rows) + 1} videos are left out" in caplog.text
-        assert {path.name for path in tmp_path.iterdir()} == {"videos", "out", "mine.txt", footage.folder.name}
+        assert {path.name for path in tmp_path.iterdir()} == {"links", "out", "mine.txt", footage.folder.name}
         assert sorted(footage.folder.iterdir()) == others
     assert {path.name for path in (out / "extracted").iterdir()} == {"settings.json", "good.npz"}
