@@ -1,5 +1,7 @@
 """The annotation file of the AVE layout, and the labels that follow from it."""
 
+import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +31,8 @@ class Annotation(NamedTuple):
 def read_annotations(path: Path, num_segments: int | None = None) -> list[Annotation]:
     """Read ``event&video id&quality&start&end`` lines, with or without the header line.
 
+    Spreadsheets save such a file as UTF-8 or UTF-16 with a byte order mark, and lines with a comma in double quotes.
+
     Args:
         path: the file.
         num_segments: the length of a video in seconds; None accepts any times.
@@ -38,14 +42,17 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
         InputError: the file is not text, or a line, named by its number, is not of that form.
     """
     try:
-        # Windows programs may begin a text with a byte order mark, which does not belong to the first event.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        contents = path.read_bytes()
+        encoding = "utf-16" if contents.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+        lines = io.TextIOWrapper(io.BytesIO(contents), encoding).read().split("\n")
     except OSError as error:
         raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text: {error}") from error
+        raise InputError(f"{path}: is not UTF-8 text: {error}: save it as UTF-8") from error
     annotations = []
     for number, line in enumerate(lines, start=1):
+        if len(cell := line.strip()) > 1 and cell[0] == cell[-1] == '"':
+            line = cell[1:-1].replace('""', '"')
         if not line.strip() or (number == 1 and line.strip() == HEADER):
             continue
         if control := next((character for character in line.strip() if category(character) in _CONTROLS), None):

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +93,11 @@ class AVEDataset(Dataset):
         for tensor in (self.part_of, self.rows, self.labels):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close the feature files; the next read opens them again."""
+        for file in chain(*self.parts):
+            file.close()
 
     def describe_rows(self, indices: Sequence[int]) -> list[str]:
         """The rows of some videos by feature file, for error messages."""

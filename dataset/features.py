@@ -2,17 +2,43 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from dataset.hdf5 import FAILURES, open_hdf5, require_stored, unreadable
+from dataset.hdf5 import FAILURES, open_hdf5, stored_in, unreadable
 from utils.errors import InputError
 
 
+class ChannelsFirstError(InputError):
+    """Visual features with the channels before height and width. The message has the command that moves them."""
+
+
+def channels_are_first(shape: Sequence[int], width: int | None = None) -> bool:
+    """Whether features are maps (n, t, c, h, w), as PyTorch's networks give them: only the third axis can be channels.
+
+    It is longer than the last two, and ``width`` long or, where these may be the sides of a map, far longer.
+    """
+    if len(shape) != 5:
+        return False
+    channels, least, most = shape[2], min(shape[3:]), max(shape[3:])
+    return channels > most and (channels == width or (most <= 4 * least and channels > 4 * most))
+
+
+def require_channels_last(path: Path, shape: Sequence[int], width: int | None = None) -> None:
+    """Raise a ``ChannelsFirstError`` if ``channels_are_first``."""
+    if channels_are_first(shape, width):
+        root = path.parent
+        raise ChannelsFirstError(
+            f"{path}: shape {shape}, its third axis is the channels, expected as the last one. To turn the maps "
+            f"round: python -m tools.pack_features --data_root {root} --out {root}-channels-last --channels_first"
+        )
+
+
 class FeatureFile:
-    """An HDF5 file of features, opened on first use in each process that reads it.
+    """An HDF5 file of features, opened at the first read in each process that reads it, and open until ``close``.
 
     HDF5 handles do not survive a fork, so each DataLoader worker opens its own.
 
@@ -22,16 +48,17 @@ class FeatureFile:
         width: the length its last axis must have.
 
     Raises:
+        ChannelsFirstError: the maps of visual features have their channels first.
         InputError: the file is not HDF5, lacks the data set, or its shape or type does not fit.
     """
 
     def __init__(self, path: Path, ndim: int, width: int) -> None:
         self.path = path
         self._handle: h5py.Dataset | None = None
+        self._opened: ExitStack | None = None
         self._process: int | None = None
-        data = self._open()
-        require_stored(data, path)
-        self.shape, self.dtype = data.shape, data.dtype
+        self.shape, self.dtype = stored_in(path)
+        require_channels_last(path, self.shape, width)
         if len(self.shape) != ndim or self.shape[-1] != width or 0 in self.shape:
             raise InputError(f"{path}: shape {self.shape}, expected {ndim} axes, none empty, the last one {width} long")
         if self.dtype.kind != "f":
@@ -59,11 +86,17 @@ class FeatureFile:
         except FAILURES as error:
             raise unreadable(self.path, error, f"row {row}") from error
 
+    def close(self) -> None:
+        """Close the file, if this process has it open; the next read opens it again."""
+        if self._handle is not None and self._process == os.getpid():
+            self._handle = None
+            self._opened.close()
+
     def _open(self) -> h5py.Dataset:
         if self._handle is None or self._process != os.getpid():
-            self._handle = open_hdf5(self.path)
-            self._process = os.getpid()
+            self._opened, self._process = ExitStack(), os.getpid()
+            self._handle = self._opened.enter_context(open_hdf5(self.path))
         return self._handle
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_handle": None}
+        return {**self.__dict__, "_handle": None, "_opened": None}

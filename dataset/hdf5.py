@@ -3,8 +3,9 @@
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -17,35 +18,60 @@ from utils.errors import AccessError, InputError, reason_of
 FAILURES = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 
 
-def open_hdf5(path: Path, key: str = "avadataset") -> h5py.Dataset:
-    """Open the data set ``key`` of an HDF5 file for reading.
+class Stored(NamedTuple):
+    """The shape and type of a data set in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@contextmanager
+def open_hdf5(path: Path, key: str = "avadataset") -> Iterator[h5py.Dataset]:
+    """Open the data set ``key`` of an HDF5 file for reading; the file is closed at the end of the ``with`` block.
 
     Raises:
         AccessError: the system does not let the file be read.
         InputError: the file is not HDF5, is truncated, or has no such data set.
     """
-    try:
-        file = h5py.File(path, "r")
-        names = sorted(file)
-        data = file[key] if key in names else None
-        if isinstance(data, h5py.Dataset):
-            data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
-    except FAILURES as error:
-        raise unreadable(path, error) from error
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
-    if data.shape is None:
-        raise InputError(f"{path}: its data set {key!r} is empty")
-    return data
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path, "r"))
+            names = sorted(file)
+            data = file[key] if key in names else None
+            if isinstance(data, h5py.Dataset):
+                data.shape, data.dtype  # noqa: B018 - a damaged header fails here, not at the first read
+        except FAILURES as error:
+            raise unreadable(path, error) from error
+        if data is None:
+            raise InputError(f"{path}: has no data set {key!r}, it has {names[:10]}")
+        if not isinstance(data, h5py.Dataset):
+            raise InputError(f"{path}: its {key!r} is a {type(data).__name__.lower()}, expected a data set")
+        if data.shape is None:
+            raise InputError(f"{path}: its data set {key!r} is empty")
+        yield data
+
+
+def stored_in(path: Path, key: str = "avadataset") -> Stored:
+    """The shape and type of the data set ``key``, which the file holds whole.
+
+    Raises:
+        InputError: as ``open_hdf5`` and ``require_stored``.
+    """
+    with open_hdf5(path, key) as data:
+        require_stored(data, path)
+        return Stored(data.shape, data.dtype)
 
 
 def require_stored(data: h5py.Dataset, path: Path) -> None:
     """Check that the file holds all values that the shape of ``data`` declares: HDF5 reads missing ones as zeros.
 
     Raises:
-        InputError: it holds fewer, or keeps them in other files.
+        InputError: it holds fewer, keeps them in other files, or compresses them in a way that HDF5 cannot undo here.
     """
     try:
+        properties = data.id.get_create_plist()
+        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+        missing = [number for number in filters if not h5py.h5z.filter_avail(number)]
         elsewhere = data.is_virtual or data.external
         if data.chunks:
             unit = "chunks"
@@ -56,6 +82,11 @@ def require_stored(data: h5py.Dataset, path: Path) -> None:
             declared, stored = math.prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
     except (*FAILURES, ZeroDivisionError) as error:
         raise unreadable(path, error) from error
+    if missing:
+        raise InputError(
+            f"{path}: is compressed with HDF5's filter {missing[0]}, which is not installed here: write it again "
+            "without compression, or with gzip"
+        )
     if elsewhere:
         raise InputError(f"{path}: keeps its values in other files, expected them in this one")
     if stored < declared:

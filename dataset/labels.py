@@ -41,14 +41,14 @@ def read_stored_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         InputError: they cannot be read, have another shape, or are not ones for the classes and zeros for the others.
     """
-    labels = open_hdf5(path)
-    if labels.shape != shape:
-        width_only = labels.shape[:-1] == shape[:-1]
-        reason = f" ({shape[-1] - 1} events of the config and background)" if width_only else ""
-        raise InputError(f"{path}: shape {labels.shape}, expected {shape}{reason}")
-    if labels.dtype.kind not in "fiub":
-        raise InputError(f"{path}: type {labels.dtype}, expected numbers")
-    labels = read_all(labels, path).astype(np.float32)
+    with open_hdf5(path) as data:
+        if data.shape != shape:
+            width_only = data.shape[:-1] == shape[:-1]
+            reason = f" ({shape[-1] - 1} events of the config and background)" if width_only else ""
+            raise InputError(f"{path}: shape {data.shape}, expected {shape}{reason}")
+        if data.dtype.kind not in "fiub":
+            raise InputError(f"{path}: type {data.dtype}, expected numbers")
+        labels = read_all(data, path).astype(np.float32)
     events, background = labels[..., :-1].sum(axis=-1), labels[..., -1]
     one_hot = np.isin(labels, (0, 1)).all(axis=-1) & ((events > 0) != (background > 0))
     if labels.ndim == 2:
@@ -68,12 +68,12 @@ def read_order(path: Path, num_rows: int) -> np.ndarray:
     Raises:
         InputError: they cannot be read, or are not such numbers.
     """
-    order = open_hdf5(path, key="order")
-    if order.ndim != 1 or order.dtype.kind not in "iu" or not 0 < len(order) <= num_rows:
-        raise InputError(
-            f"{path}: shape {order.shape}, type {order.dtype}, expected a list of row numbers, {num_rows} at most"
-        )
-    order = read_all(order, path).astype(np.int64)
+    with open_hdf5(path, key="order") as data:
+        if data.ndim != 1 or data.dtype.kind not in "iu" or not 0 < len(data) <= num_rows:
+            raise InputError(
+                f"{path}: shape {data.shape}, type {data.dtype}, expected a list of row numbers, {num_rows} at most"
+            )
+        order = read_all(data, path).astype(np.int64)
     if order.min() < 0 or order.max() >= num_rows:
         raise InputError(f"{path}: row numbers from {order.min()} to {order.max()}, expected 0 to {num_rows - 1}")
     return order

@@ -8,7 +8,7 @@ import numpy as np
 
 from configs.ave import EVENTS
 from dataset.annotations import class_names, read_annotations
-from dataset.hdf5 import open_hdf5
+from dataset.hdf5 import stored_in
 from dataset.labels import read_order
 from dataset.layout import ANNOTATIONS, FEATURES, FILES, ORDERS, find_file
 from dataset.size import AVE, LABELS
@@ -54,7 +54,7 @@ def is_ave(root: Path) -> bool:
         signs.append(set(class_names(read_annotations(root / ANNOTATIONS))) == set(EVENTS))
     for name in (*FEATURES, *LABELS):
         with suppress(InputError):
-            signs.append(open_hdf5(find_file(root, name)).shape[:1] == (AVE.videos,))
+            signs.append(stored_in(find_file(root, name)).shape[:1] == (AVE.videos,))
     for name in ORDERS:
         with suppress(InputError):
             signs.append(digest_of(read_order(root / name, AVE.videos)) == ORDER_DIGESTS[name])

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
-
 from dataset.annotations import Annotation, class_names, read_annotations
-from dataset.hdf5 import open_hdf5
+from dataset.features import channels_are_first, require_channels_last
+from dataset.hdf5 import Stored, stored_in
 from dataset.layout import ANNOTATIONS, FEATURES, FILES, NOISY, ORDERS, find_file
+from utils.errors import InputError
 
 LABELS = ("right_labels.h5", "mil_labels.h5")
 
@@ -29,23 +29,34 @@ AVE = Size(videos=4143, segments=10, noisy=178, events=28, visual_dim=512, audio
 
 
 def size_of(root: Path) -> Size:
-    """The size of the data set in a folder; what no file tells is as in AVE.
+    """The size of the data set in a folder; what no file tells is as in AVE, except for the events.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file cannot be read or has another number of axes, or no file tells the number of events.
     """
-    paths = {name: find_file(root, name) for name in FILES}
-    data = {name: open_hdf5(path, FILES[name].key) for name, path in paths.items() if path.exists()}
+    data = {}
+    for name, (key, ndim) in FILES.items():
+        if (path := find_file(root, name)).exists():
+            shape, _ = data[name] = stored_in(path, key)
+            if len(shape) != ndim:
+                raise InputError(f"{path}: shape {shape}, expected {ndim} axes")
+            if name.startswith("visual"):
+                require_channels_last(path, shape)
     annotations = root / ANNOTATIONS
-    return common_size(data, read_annotations(annotations) if annotations.exists() else ())
+    size = common_size(data, read_annotations(annotations) if annotations.exists() else (), AVE._replace(events=0))
+    if not size.events:
+        raise InputError(f"{root}: no file tells the number of events: write {ANNOTATIONS}, or make the labels first")
+    return size
 
 
-def common_size(data: Mapping[str, h5py.Dataset], annotations: Sequence[Annotation]) -> Size:
-    """The size on which most of the given files of the layout agree; what none of them tells is as in AVE."""
+def common_size(data: Mapping[str, Stored], annotations: Sequence[Annotation], default: Size) -> Size:
+    """The size on which most of the given files of the layout agree; what none of them tells is as in ``default``."""
 
     def lengths(names: Sequence[str], axis: int) -> list[int]:
-        return [data[name].shape[axis] for name in names if name in data and data[name].ndim == FILES[name].ndim]
+        shapes = {name: data[name].shape for name in names if name in data}
+        return [shape[axis] for name, shape in shapes.items() if len(shape) == FILES[name].ndim]
 
+    is_turned = FEATURES[0] in data and channels_are_first(data[FEATURES[0]].shape, default.visual_dim)
     splits = lengths(ORDERS, 0)
     votes = Size(
         videos=[
@@ -53,13 +64,14 @@ def common_size(data: Mapping[str, h5py.Dataset], annotations: Sequence[Annotati
             *lengths((*LABELS, *FEATURES), 0),
             *([sum(splits)] if len(splits) == len(ORDERS) else ()),
         ],
-        segments=lengths((LABELS[0], *FEATURES), 1),
+        segments=lengths((LABELS[0], *FEATURES, *NOISY[:2]), 1),
         noisy=lengths(NOISY, 0),
         events=[
             *([len(class_names(annotations))] if annotations else ()),
             *(width - 1 for width in lengths(LABELS, -1)),
         ],
-        visual_dim=lengths(FEATURES[:1], -1),
+        visual_dim=[] if is_turned else lengths(FEATURES[:1], -1),
         audio_dim=lengths(FEATURES[1:], -1),
     )
-    return Size(*(Counter(found).most_common(1)[0][0] if found else ave for found, ave in zip(votes, AVE, strict=True)))
+    pairs = zip(votes, default, strict=True)
+    return Size(*(Counter(found).most_common(1)[0][0] if found else other for found, other in pairs))

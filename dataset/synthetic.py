@@ -201,5 +201,5 @@ def read_truth(root: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | No
     path = root / TRUTH
     if not path.is_file():
         return None
-    truth = open_hdf5(path, name)
-    return read_all(truth, path) if truth.shape == shape else None
+    with open_hdf5(path, name) as truth:
+        return read_all(truth, path) if truth.shape == shape else None

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -160,7 +161,7 @@ class Experiment:
         exchanged = f", {MODALITY_NAMES[mismatched]} of another event" if mismatched else ""
         progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
         remedy = f"give a --test_batch_size smaller than {training.test_batch_size}"
-        with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
+        with closing(dataset), out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
             return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed)
 
     # ------------------------------------------------------------------------------------------------ training
@@ -218,6 +219,8 @@ class Experiment:
             log.debug("error: %s", error)  # for the log file; the command prints it on the terminal
             raise
         finally:
+            for dataset in datasets:
+                dataset.close()
             if run:
                 run.close()
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 from multiprocessing import forkserver, resource_tracker
 from threading import Thread
@@ -82,7 +83,8 @@ class ResidentFeed:
         self.dataset = dataset
         self.batches = batches
         self.pinned = pinned
-        self.held = self._load(device)
+        with closing(dataset):
+            self.held = self._load(device)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from the ``start``-th on."""

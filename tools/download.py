@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from configs import CONFIGS
 from dataset.annotations import read_annotations, segment_labels
-from dataset.hdf5 import open_hdf5, require_stored
+from dataset.hdf5 import stored_in
 from dataset.layout import ANNOTATIONS, FILES, segment_label_file
 from dataset.published import DOWNLOADS, PUBLISHED_CHECKPOINT, PUBLISHED_CHECKPOINT_URL
 from dataset.synthetic import NUM_SEGMENTS
@@ -67,7 +67,7 @@ def content_check(name: str) -> Callable[[Path], object]:
     if name == ANNOTATIONS:
         return read_annotations
     key = FILES[name].key
-    return lambda path: require_stored(open_hdf5(path, key), path)
+    return lambda path: stored_in(path, key)
 
 
 def get(wanted: Download) -> None:

@@ -8,7 +8,7 @@ from dataset.annotations import class_names, read_annotations
 from dataset.layout import ANNOTATIONS, FILES
 from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
 from utils.command import run_command
-from utils.errors import InputError, reason_of
+from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.progress import Progress
 
@@ -69,7 +69,7 @@ def main() -> None:
     annotations = annotations or generator.annotations(args.videos)
     noisy = args.noisy or max(1, round(len(annotations) * 178 / 4143))
 
-    try:
+    with os_error_as_input_error(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
         present = [name for name in (*FILES, ANNOTATIONS) if (args.out / name).exists()]
         if present and not args.overwrite:
@@ -82,8 +82,6 @@ def main() -> None:
             args.dtype,
             progress=lambda clips: Progress("making videos", print_freq=100).track(clips, total=len(clips)),
         )
-    except OSError as error:
-        raise InputError(f"{args.out}: cannot be written: {reason_of(error) or error}") from error
     print(f"{len(annotations)} videos of {classes} events and {noisy} without event in {args.out}", file=sys.stderr)
 
 

@@ -21,14 +21,14 @@ from dataset.annotations import (
     segment_labels,
     video_labels,
 )
-from dataset.hdf5 import hdf5_image, open_hdf5, read_all
+from dataset.hdf5 import hdf5_image, open_hdf5, read_all, stored_in
 from dataset.layout import FEATURES, FILES, NOISY
 from dataset.published import EVENTS
 from dataset.size import AVE
 from tools.arguments import tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
-from utils.errors import InputError, reason_of
+from utils.errors import InputError, os_error_as_input_error
 from utils.signals import deferred_signals
 from utils.wording import counted
 
@@ -66,10 +66,10 @@ def length_in_features(out: Path, names: tuple[str, ...], axis: int) -> int | No
     """The length of an axis of the first feature file that is there."""
     for name in names:
         if (out / name).exists():
-            data = open_hdf5(out / name)
-            if data.ndim != FILES[name].ndim:
-                raise InputError(f"{out / name}: shape {data.shape}, expected {FILES[name].ndim} axes")
-            return data.shape[axis]
+            shape, _ = stored_in(out / name)
+            if len(shape) != FILES[name].ndim:
+                raise InputError(f"{out / name}: shape {shape}, expected {FILES[name].ndim} axes")
+            return shape[axis]
     return None
 
 
@@ -105,9 +105,9 @@ def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarra
 def holds(path: Path, key: str, values: np.ndarray) -> bool:
     """Whether a file has these values, of this type, under the key, whatever its other bytes."""
     try:
-        data = open_hdf5(path, key)
-        same_kind = (data.shape, data.dtype) == (values.shape, values.dtype)
-        return same_kind and np.array_equal(read_all(data, path), values)
+        with open_hdf5(path, key) as data:
+            same_kind = (data.shape, data.dtype) == (values.shape, values.dtype)
+            return same_kind and np.array_equal(read_all(data, path), values)
     except InputError:
         return False
 
@@ -118,13 +118,11 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
+    with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
         with deferred_signals(), ExitStack() as stack:
             for name, values in contents.items():
                 stack.enter_context(atomic_write(out / name)).write_bytes(hdf5_image(FILES[name].key, values))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {reason_of(error) or error}") from error
 
 
 def main() -> None:

@@ -4,20 +4,22 @@ The result is a complete folder in the same layout, for --data_root. Every row i
 source before the file is renamed to its final name. Run it again after an interruption: complete files are skipped.
 """
 
-import argparse
 import filecmp
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from dataset.features import channels_are_first, require_channels_last
 from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored, unreadable
 from dataset.layout import ANNOTATIONS, EXTRACTION, FEATURES, FILES, NOISY, OLD_LABELS
 from dataset.sources import require_files
+from tools.arguments import data_root_option, tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
@@ -33,17 +35,40 @@ SMALL_FILES = tuple(
 _CHUNK_BYTES = 2**25  # of the source, in memory at a time
 
 
-def pack(source: Path, out: Path, dtype: np.dtype) -> None:
+def pack(source: Path, out: Path, dtype: np.dtype, channels_first: bool = False) -> None:
     """Pack the folder ``source`` into ``out``, with features of type ``dtype``.
 
+    With ``channels_first``, maps (n, t, c, h, w) become (n, t, h, w, c), unless the last axis is surely the channels.
+
     Raises:
-        InputError: the source cannot be read, or has a value too large for the type; ``out`` holds other contents under
-            one of the names, or cannot be written; a row reads back as something else than was written.
+        InputError: the source cannot be read, or has a value too large for the type, or channels where they are not
+            expected; ``out`` holds other contents under one of the names, or cannot be written; a row reads back as
+            something else than was written.
     """
     require_files(source, FEATURES)
     if out.resolve() == source.resolve():
         raise InputError(f"{out}: is the folder to pack; name another one to write to")
-    features = {name: open_features(source / name) for name in FEATURE_FILES if (source / name).exists()}
+    with ExitStack() as stack:
+        paths = [source / name for name in FEATURE_FILES if (source / name).exists()]
+        features = {path.name: stack.enter_context(open_features(path)) for path in paths}
+        turned = [name for name, data in features.items() if channels_first and may_have_channels_first(data.shape)]
+        if channels_first and not turned:
+            raise InputError(f"{source}: the channels are the last axis already: leave out --channels_first")
+        if not channels_first:
+            for path in paths:
+                require_channels_last(path, features[path.name].shape)
+        pack_files(source, out, features, turned, dtype)
+
+
+def may_have_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether features of this shape are maps whose last axis is not surely the channels."""
+    return len(shape) == 5 and not channels_are_first((*shape[:2], shape[4], *shape[2:4]))
+
+
+def pack_files(
+    source: Path, out: Path, features: dict[str, h5py.Dataset], turned: Sequence[str], dtype: np.dtype
+) -> None:
+    """Write the features, the ``turned`` ones with their third axis last, and copy the small files."""
     small = [name for name in SMALL_FILES if (source / name).is_file()]
     missing = [name for name in (*small, *features) if not (out / name).exists()]
     needed = sum(features[n].size * dtype.itemsize if n in features else (source / n).stat().st_size for n in missing)
@@ -57,7 +82,7 @@ def pack(source: Path, out: Path, dtype: np.dtype) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in sorted((*small, *features), key=missing.__contains__):  # files that are there are compared first
             if name in features:
-                pack_file(features[name], out / name, dtype)
+                pack_file(features[name], out / name, dtype, name in turned)
             elif name in missing:
                 with atomic_write(out / name) as temporary:
                     shutil.copyfile(source / name, temporary)
@@ -65,23 +90,24 @@ def pack(source: Path, out: Path, dtype: np.dtype) -> None:
                 require(filecmp.cmp(source / name, out / name, shallow=False), out / name)
 
 
-def pack_file(source: h5py.Dataset, out: Path, dtype: np.dtype) -> None:
+def pack_file(source: h5py.Dataset, out: Path, dtype: np.dtype, turned: bool) -> None:
     """Write a feature file if it is not there, compare it with its source, and log the largest rounding error."""
+    shape = (*source.shape[:2], *source.shape[3:], source.shape[2]) if turned else source.shape
     if out.exists():
-        packed = open_hdf5(out)
-        require((packed.shape, packed.dtype) == (source.shape, dtype), out)
-        rounding, row = compare(source, packed, out)
+        with open_hdf5(out) as packed:
+            require((packed.shape, packed.dtype) == (shape, dtype), out)
+            rounding, row = compare(source, packed, out, turned)
     else:
         with new_hdf5(out) as file:
-            packed = file.create_dataset("avadataset", source.shape, dtype)
+            packed = file.create_dataset("avadataset", shape, dtype)
             for rows in chunks(source, f"writing {out.name}"):
-                packed[rows] = narrowed(source, rows, dtype)[1]
-            rounding, row = compare(source, packed, out)
-    sizes = f"{source.dtype} to {dtype}, {out.stat().st_size / 1e9:.2f} GB"
+                packed[rows] = narrowed(source, rows, dtype, turned)[1]
+            rounding, row = compare(source, packed, out, turned)
+    sizes = f"{source.dtype} to {dtype}{', channels moved last' if turned else ''}, {out.stat().st_size / 1e9:.2f} GB"
     log.info("%s: %s, verified; largest rounding error %.3g, in row %d", out.name, sizes, rounding, row)
 
 
-def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path) -> tuple[float, int]:
+def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path, turned: bool) -> tuple[float, int]:
     """The largest rounding error of the packed features, and its row.
 
     Raises:
@@ -89,7 +115,7 @@ def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path) -> tuple[floa
     """
     largest, where = 0.0, 0
     for rows in chunks(source, f"verifying {out.name}"):
-        values, expected = narrowed(source, rows, packed.dtype)
+        values, expected = narrowed(source, rows, packed.dtype, turned)
         require(np.array_equal(read(packed, rows), expected, equal_nan=True), out)
         with np.errstate(invalid="ignore"):  # infinity minus infinity, in a source that has it
             errors = np.nan_to_num(np.abs(expected.astype(np.float64) - values), nan=0.0)
@@ -99,13 +125,13 @@ def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path) -> tuple[floa
     return largest, where
 
 
-def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the source, as they are and as ``dtype``.
+def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype, turned: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the source in the shape to write, as they are and as ``dtype``.
 
     Raises:
         InputError: they cannot be read, or a value is too large for the type.
     """
-    values = read(source, rows)
+    values = np.moveaxis(read(source, rows), 2, -1) if turned else read(source, rows)
     with np.errstate(over="ignore"):
         narrow = values.astype(dtype)
     for place in np.argwhere(np.isinf(narrow) & np.isfinite(values)):
@@ -116,12 +142,13 @@ def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype) -> tuple[np.nda
     return values, narrow
 
 
-def open_features(path: Path) -> h5py.Dataset:
-    data = open_hdf5(path)
-    require_stored(data, path)
-    if data.dtype.kind != "f" or not data.ndim or not data.size:
-        raise InputError(f"{path}: shape {data.shape}, type {data.dtype}, expected rows of floating-point numbers")
-    return data
+@contextmanager
+def open_features(path: Path) -> Iterator[h5py.Dataset]:
+    with open_hdf5(path) as data:
+        require_stored(data, path)
+        if data.dtype.kind != "f" or not data.ndim or not data.size:
+            raise InputError(f"{path}: shape {data.shape}, type {data.dtype}, expected rows of floating-point numbers")
+        yield data
 
 
 def read(data: h5py.Dataset, rows: slice) -> np.ndarray:
@@ -144,19 +171,14 @@ def require(agrees: bool, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.pack_features",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("pack_features", __doc__, data_root_option("folder to pack"))
     add = parser.add_argument
-    add("--data_root", type=Path, default=Path("./data"), metavar="DIR", help="folder to pack (default: ./data)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
     add("--dtype", choices=("float16", "float32"), default="float16", help="type of the features (default: float16)")
+    add("--channels_first", action="store_true", help="turn maps round that are stored as (n, t, channels, h, w)")
     args = parser.parse_args()
     log_to_terminal()
-    pack(args.data_root, args.out, np.dtype(args.dtype))
+    pack(args.data_root, args.out, np.dtype(args.dtype), args.channels_first)
     log.info("%s is complete: use it with --data_root %s", args.out, args.out)
 
 

@@ -23,6 +23,7 @@ _REASONS = {
     errno.EAGAIN: "another program has it open for writing: wait until that program ends, or stop it",
     errno.ENOLCK: _LOCKS,
     errno.EACCES: "permission denied: change its permissions, or ask its owner",
+    errno.EEXIST: "a file is there, expected a directory: name another one",
     errno.EIO: "the disk fails (input/output error): check the disk, or use a copy from another one",
 }
 

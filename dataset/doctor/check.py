@@ -11,7 +11,7 @@ from dataset.doctor.orders import check_orders
 from dataset.doctor.report import ERROR, NOTE, WARNING, Finding, Report
 from dataset.extraction.record import read_extraction
 from dataset.extraction.vgg19 import PREPROCESSING
-from dataset.hdf5 import open_hdf5, require_stored
+from dataset.hdf5 import stored_in
 from dataset.layout import (
     ANNOTATIONS,
     EXTRACTION,
@@ -24,7 +24,7 @@ from dataset.layout import (
     has_noisy_set,
 )
 from dataset.published import is_ave
-from dataset.size import common_size
+from dataset.size import AVE, common_size
 from utils.errors import InputError
 
 
@@ -47,7 +47,8 @@ def check_folder(
     report = Report(root, settings)
     _open_files(report)
     annotations = _read_annotations(report)
-    report.size = common_size(report.data, annotations or ())
+    widths = {"events": config.num_events, "visual_dim": config.visual_dim, "audio_dim": config.audio_dim}
+    report.size = common_size(report.data, annotations or (), AVE._replace(**widths))
     _compare_with_config(report, config)
     annotations = annotations and _check_annotations(report, annotations)
     _check_extraction(report)
@@ -82,9 +83,7 @@ def _open_files(report: Report) -> None:
         with report.checking(name):
             if not path.is_file():
                 raise InputError(_absence(path))
-            data = open_hdf5(path, file.key)
-            require_stored(data, path)
-            report.data[name] = data
+            report.data[name] = stored_in(path, file.key)
     if not has_noisy_set(report.root):
         report.add(
             WARNING,
@@ -100,7 +99,7 @@ def _check_extraction(report: Report) -> None:
     path = report.root / EXTRACTION
     try:
         record = read_extraction(report.root)
-        if record and record.get("segments") != report.size.segments:
+        if record and report.data.keys() & set(FEATURES) and record.get("segments") != report.size.segments:
             raise InputError(
                 f"{path}: describes features of {record.get('segments')} segments, but the folder has features of "
                 f"{report.size.segments}"

@@ -1,12 +1,13 @@
 """Checks of feature files: their shapes, and whether their values are finite, in range and there at all."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from dataset.doctor.report import WARNING, Report, reads
+from dataset.doctor.report import WARNING, WRONG, Report, reads
 from dataset.features import FeatureFile
-from dataset.hdf5 import FAILURES, unreadable
+from dataset.hdf5 import FAILURES, open_hdf5, unreadable
 from dataset.layout import FEATURES, FILES, NOISY
 from utils.errors import InputError
 from utils.wording import counted, listed
@@ -37,28 +38,30 @@ def _require_shape(report: Report, name: str) -> None:
             f"{path}: {shape[0]} videos of {shape[1]} segments, expected {expected[0]} of {expected[1]}, as in other "
             "files"
         )
-    clean = report.data.get(FEATURES[0])
-    if name == NOISY[0] and clean and shape[2:] != clean.shape[2:]:
-        raise InputError(f"{path}: maps of shape {shape[2:]}, expected {clean.shape[2:]} as in {FEATURES[0]}")
+    if name == NOISY[0] and report.verdicts.get(FEATURES[0]) != WRONG:
+        clean = report.data[FEATURES[0]].shape
+        if shape[2:] != clean[2:]:
+            raise InputError(f"{path}: maps of shape {shape[2:]}, expected {clean[2:]} as in {FEATURES[0]}")
 
 
 def _check_values(report: Report, name: str, full: bool, progress: Progress) -> None:
-    data, path = report.data[name], report.root / name
+    (shape, dtype), path = report.data[name], report.root / name
     if full:
-        step = max(1, _MEMORY // (data.nbytes // len(data)))
-        parts = [slice(start, min(start + step, len(data))) for start in range(0, len(data), step)]
+        step = max(1, _MEMORY // (dtype.itemsize * math.prod(shape[1:])))
+        parts = [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
     else:
-        sampled = np.unique(np.linspace(0, len(data) - 1, SAMPLED).round().astype(int)).tolist()
+        sampled = np.unique(np.linspace(0, shape[0] - 1, SAMPLED).round().astype(int)).tolist()
         parts = [slice(row, row + 1) for row in sampled]
     ranges = []
-    for part in progress(name, parts):
-        try:
-            values = data[part].reshape(part.stop - part.start, -1)
-        except FAILURES as error:
-            raise unreadable(path, error, f"one of rows {part.start} to {part.stop - 1}") from error
-        ranges.append(np.stack([values.min(axis=1), values.max(axis=1)]).astype(np.float64))  # NaN if any value is
+    with open_hdf5(path) as data:
+        for part in progress(name, parts):
+            try:
+                values = data[part].reshape(part.stop - part.start, -1)
+            except FAILURES as error:
+                raise unreadable(path, error, f"one of rows {part.start} to {part.stop - 1}") from error
+            ranges.append(np.stack([values.min(axis=1), values.max(axis=1)]).astype(np.float64))  # NaN if any value is
     lowest, highest = np.concatenate(ranges, axis=1)
-    rows = np.concatenate([np.arange(len(data))[part] for part in parts])
+    rows = np.concatenate([np.arange(shape[0])[part] for part in parts])
     finite = np.isfinite(lowest) & np.isfinite(highest)
     sampled = "" if full else f" of {len(rows)} sampled ones"
 

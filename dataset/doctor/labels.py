@@ -28,6 +28,8 @@ def check_labels(report: Report, annotations: Sequence[Annotation] | None) -> No
             with report.checking(name):
                 path = find_file(report.root, name)
                 labels = read_stored_labels(path, shape)
+                if labels.ndim == 3:
+                    report.eventful = labels[..., -1].min(axis=1) == 0
                 if name == "labels_noisy.h5":
                     _require_background(labels, path)
                 elif annotations:

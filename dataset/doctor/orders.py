@@ -7,7 +7,7 @@ import numpy as np
 
 from configs import SPLITS
 from dataset.annotations import Annotation
-from dataset.doctor.report import ERROR, NOTE, WRONG, Report
+from dataset.doctor.report import ERROR, NOTE, WARNING, WRONG, Report
 from dataset.labels import read_order
 from dataset.layout import ANNOTATIONS, ORDERS
 from dataset.published import ORDER_DIGESTS, digest_of
@@ -28,6 +28,9 @@ def check_orders(report: Report, annotations: Sequence[Annotation] | None) -> No
                 if repeated := rows[counts > 1].tolist():
                     count = counted(len(repeated), "row", "rows")
                     raise InputError(f"{root / name}: names {count} more than once: {listed(repeated)}")
+                if report.eventful is not None and not report.eventful[order].any():
+                    message = f"{root / name}: all its videos are labelled background throughout: nothing to localize"
+                    report.add(WARNING, [name], message, report.cure("right_labels.h5"))
                 report.approve(name, f"ok, rows {rows[0]} to {rows[-1]}")
     for one, other in combinations(orders, 2):
         if shared := np.intersect1d(orders[one], orders[other]).tolist():

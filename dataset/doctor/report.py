@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
+import numpy as np
 
+from dataset.features import ChannelsFirstError
+from dataset.hdf5 import Stored
 from dataset.layout import ANNOTATIONS, TRAINING_FILES
 from dataset.size import AVE, Size
 from dataset.sources import cure_of
@@ -34,7 +36,8 @@ class Report:
     settings: tuple[str, ...]
     size: Size = AVE  # on which most files agree
     findings: list[Finding] = field(default_factory=list)
-    data: dict[str, h5py.Dataset] = field(default_factory=dict)  # of the files that could be opened
+    data: dict[str, Stored] = field(default_factory=dict)  # in the files that could be opened
+    eventful: np.ndarray | None = None  # (n,), whether a video has an event in a segment, if its labels could be read
     verdicts: dict[str, str] = field(default_factory=dict)  # on the contents of the files
 
     def add(self, level: str, names: Iterable[str], message: str, cure: str = "") -> None:
@@ -53,7 +56,7 @@ class Report:
             yield
         except InputError as error:
             self.verdicts[name] = WRONG
-            is_bad = not isinstance(error, AccessError)  # or its contents may be good
+            is_bad = not isinstance(error, AccessError | ChannelsFirstError)  # or its contents may be good
             self.add(ERROR, [name], str(error), self.cure(name) if is_bad else "")
 
     def of(self, level: str) -> list[Finding]:

@@ -101,13 +101,17 @@ class FeatureExtractor:
 
 
 def video_files(folder: Path) -> list[Path]:
-    """The video files of a folder in alphabetical order.
+    """The video files of a folder in alphabetical order, with links that lead nowhere: reading them says so.
 
     Raises:
         InputError: the folder cannot be read, or has none.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+        files = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in VIDEO_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
+        )
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {reason_of(error)}; expected a folder of videos") from error
     if not files:

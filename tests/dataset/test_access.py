@@ -20,7 +20,7 @@ from dataset.annotations import read_annotations
 from dataset.doctor import check_folder
 from dataset.doctor.report import ERROR
 from dataset.features import FeatureFile
-from dataset.hdf5 import open_hdf5
+from dataset.hdf5 import stored_in
 from model.checkpoint import load_checkpoint
 from tests.processes import ENVIRONMENT, ROOT
 from tests.system import FLOCK, PREAD64, after, fail_system_call, in_thread, obey_permissions
@@ -67,7 +67,7 @@ def test_file_that_another_program_writes_is_in_use_and_not_damaged(run, root, o
         f"{path}: cannot be read: another program has it open for writing: wait until that program ends, or stop it"
     )
     with pytest.raises(AccessError) as error:
-        open_hdf5(path)
+        stored_in(path)
     assert str(error.value) == reason
     assert errors_in(root) == [(reason, "")]
     train = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"))
@@ -92,7 +92,7 @@ def test_file_without_permission_is_called_so(root, name):
 def test_disk_without_locks_is_called_so_and_the_way_out_works(root):
     path = root / "visual_feature.h5"
     program = (
-        "import sys; from pathlib import Path; from dataset.hdf5 import *; print(open_hdf5(Path(sys.argv[1])).shape)"
+        "import sys; from pathlib import Path; from dataset.hdf5 import *; print(stored_in(Path(sys.argv[1])).shape)"
     )
     without_locks = after(f"from tests.system import fail_system_call; fail_system_call({FLOCK}, {errno.ENOLCK})")
 
@@ -133,6 +133,7 @@ def test_row_on_a_failing_disk_is_named_with_the_reason_of_the_system(root, numb
     out = np.empty((1, *file.shape[1:]), file.dtype)
 
     def read():
+        file.read([0], out, [0])  # the file is open
         fail_system_call(PREAD64, number)
         with pytest.raises(AccessError) as error:
             file.read([59], out, [0])

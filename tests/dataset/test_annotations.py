@@ -19,6 +19,8 @@ LINES = (
     "Male speech, man speaking (loud)&d&good&0&0\n"
     "Violin, fiddle&e&good&0&1\n"
 )
+# A spreadsheet ends lines as Windows does, and puts those with a comma in quotes.
+QUOTED = "".join(f'"{line}"\r\n' if "," in line else f"{line}\r\n" for line in LINES.splitlines())
 
 
 @pytest.fixture
@@ -38,8 +40,12 @@ def written(tmp_path):
     [
         *(LINES, HEADER + LINES, LINES.replace("\n", "\r\n"), LINES.strip(), "\n" + LINES.replace("\n", " \n\n")),
         *("\ufeff" + LINES, "\ufeff" + HEADER + LINES),
+        *(QUOTED, ("\ufeff" + HEADER + QUOTED).encode("utf-16-le"), ("\ufeff" + QUOTED).encode("utf-16-be")),
     ],
-    ids=["plain", "header", "windows", "no last newline", "blanks", "byte order mark", "byte order mark and header"],
+    ids=[
+        *("plain", "header", "windows", "no last newline", "blanks", "byte order mark", "byte order mark and header"),
+        *("spreadsheet", "spreadsheet in UTF-16", "spreadsheet in big-endian UTF-16"),
+    ],
 )
 def test_lines_are_read_with_or_without_the_header(written, contents):
     assert read_annotations(written(contents)) == [
@@ -222,3 +228,18 @@ def test_noisy_videos_of_ave_are_background():
     assert labels.shape == (178, 29)
     assert (labels.argmax(axis=1) == 28).all()
     assert (labels.sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le", "utf-32"])
+def test_text_in_another_encoding_is_refused(written, encoding):
+    """UTF-16 without a byte order mark is text with zeros in between."""
+    path = written("Café&a&good&0&10\n".encode(encoding))
+    with pytest.raises(
+        InputError, match=f"{path}(: is not UTF-8 text: .*: save it as UTF-8$|, line 1: .*control char)"
+    ):
+        read_annotations(path)
+
+
+def test_half_of_a_utf_16_text_is_refused(written):
+    with pytest.raises(InputError, match=r"is not UTF-8 text: .*truncated data: save it as UTF-8"):
+        read_annotations(written(LINES.encode("utf-16")[:-1]))

@@ -200,3 +200,34 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
             main()
         assert sentence in str(error.value)
         assert not (tmp_path / "out").exists()
+
+
+def test_links_are_followed_to_videos_and_named_where_they_lead_nowhere(
+    monkeypatch, caplog, footage, weights, tmp_path
+):
+    """A folder is no video, whatever its name; and no id leads out of the folder of videos."""
+    videos, out = tmp_path / "links", tmp_path / "out"
+    videos.mkdir()
+    good = footage.folder / f"{footage.good[0].video_id}.mp4"
+    for name, target in {"good": good, "gone": "nowhere.mp4", "loop": "loop.mp4", "folder": footage.folder}.items():
+        (videos / f"{name}.mp4").symlink_to(target)
+    outside = f"../{footage.folder.name}/{good.stem}"
+    (tmp_path / footage.folder.name).symlink_to(footage.folder)
+    ids = ["good", "gone", "loop", "folder", outside, str(good.with_suffix(""))]
+    (tmp_path / "mine.txt").write_text("".join(f"Horn&{video_id}&good&0&1\n" for video_id in ids))
+    flags = (*EXTRACTION, "--weights", weights)
+    absent, others = f"has no video file in {videos}", sorted(footage.folder.iterdir())
+    for given, rows in (((), ids[1:3]), (("--annotations", tmp_path / "mine.txt", "--overwrite"), ids[1:])):
+        caplog.clear()
+        monkeypatch.setattr(sys, "argv", ["extract_features", *map(str, (videos, "--out", out, *flags, *given))])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 1
+        assert (out / "video_ids.txt").read_text() == "good\n"
+        for video_id in rows:
+            problem = "cannot be read: " if video_id in ("gone", "loop") else absent
+            assert f": {video_id} {problem}" in caplog.text
+        assert f"{len(rows)} of {len(rows) + 1} videos are left out" in caplog.text
+        assert {path.name for path in tmp_path.iterdir()} == {"links", "out", "mine.txt", footage.folder.name}
+        assert sorted(footage.folder.iterdir()) == others
+    assert {path.name for path in (out / "extracted").iterdir()} == {"settings.json", "good.npz"}

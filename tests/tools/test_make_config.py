@@ -78,9 +78,29 @@ def test_existing_file_is_replaced_only_on_request(run, root, tmp_path):
 
 
 def test_missing_features_and_places_that_cannot_be_written_are_one_sentence(run, root, tmp_path):
+    write(root, mil_labels=np.zeros((9, 6)))
     said = run("tools.make_config", "--data_root", root, "--out", "/dev/null/mine.json", status=2).stderr
     assert said.startswith("error: /dev/null/mine.json: cannot be written: ")
     (root / "audio_feature.h5").unlink()
     said = run("tools.make_config", "--data_root", root, "--out", tmp_path / "mine.json", status=2).stderr
     assert f"1 data file is missing in {root}" in said
+    assert not (tmp_path / "mine.json").exists()
+
+
+def test_nothing_is_guessed_of_data_that_do_not_tell(run, root, tmp_path):
+    """Not the events without labels, nor the width of maps with another number of axes, or with channels first."""
+    out = ("--out", tmp_path / "mine.json")
+    said = run("tools.make_config", "--data_root", root, *out, status=2).stderr
+    assert (
+        said == f"error: {root}: no file tells the number of events: write Annotations.txt, or make the labels first\n"
+    )
+    write(root, mil_labels=np.zeros((9, 6)), visual_feature=np.zeros((9, 6, 12, 64)))
+    said = run("tools.make_config", "--data_root", root, *out, status=2).stderr
+    assert said == f"error: {root / 'visual_feature.h5'}: shape (9, 6, 12, 64), expected 5 axes\n"
+    write(root, visual_feature=np.zeros((9, 6, 64, 4, 3)))
+    said = run("tools.make_config", "--data_root", root, *out, status=2).stderr
+    assert f"{root / 'visual_feature.h5'}: shape (9, 6, 64, 4, 3), its third axis is the channels" in said
+    assert f"pack_features --data_root {root} --out {root}-channels-last --channels_first\n" in said
+    said = run("tools.make_config", "--data_root", root / "mil_labels.h5", *out, status=2).stderr
+    assert said.startswith(f"error: {root / 'mil_labels.h5'}: not a directory")
     assert not (tmp_path / "mine.json").exists()

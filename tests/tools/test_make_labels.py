@@ -85,6 +85,13 @@ def test_orders_are_the_rows_of_the_sets_in_their_order(run, annotations, tmp_pa
     assert noisy.argmax(axis=1).tolist() == [3] * 7
 
 
+def test_lists_of_a_spreadsheet_stand_for_the_same_rows(run, annotations, tmp_path):
+    (tmp_path / "trainSet.txt").write_text(HEADER + LINES[2] + LINES[1], encoding="utf-16")
+    given = ("--train_set", tmp_path / "trainSet.txt")
+    run("tools.make_labels", "--annotations", annotations, "--out", tmp_path / "data", *given)
+    assert read(tmp_path / "data" / "train_order.h5").tolist() == [2, 1]
+
+
 def write_features(path, shape):
     with h5py.File(path, "w") as file:
         file["avadataset"] = np.zeros(shape)
@@ -194,6 +201,10 @@ def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):
         (["--annotations", "FILE", "--out", "data", "--noisy", 0], "--noisy is 0, expected 1 or more"),
         (["--annotations", "FILE", "--out", "data", "--segments", 0], "--segments is 0, expected 1 or more"),
         (["--annotations", "FILE", "--out", "/dev/null/data"], "/dev/null/data: cannot be written"),
+        (
+            ["--annotations", "FILE", "--out", "/dev/null"],
+            "/dev/null: cannot be written: a file is there, expected a d",
+        ),
         (["--annot", "FILE", "--out", "data"], "--annotations"),
     ],
 )

@@ -160,7 +160,7 @@ def test_report_escapes_names_and_its_csv_holds_no_formula(run, published, seede
     """The events of the data folder name the classes of a published checkpoint."""
     root = shutil.copytree(seeded_data, tmp_path / "data")
     names = [NAMES[k % len(NAMES)].replace("&", "+") + (f" {k}" if k >= len(NAMES) else "") for k in range(28)]
-    ids = ["-ehPYvdzlCA", "=1+1", "-1+1", "@v", "plain", *map(str, range(23))]
+    ids = ["-ehPYvdzlCA", "=1+1", "-1+1", "@v", "../../x", *map(str, range(23))]
     lines = [f"{name}&{video_id}&good&0&10\n" for name, video_id in zip(names, ids, strict=True)]
     (root / "Annotations.txt").write_text("".join(lines), encoding="utf-8")
     out = tmp_path / "report"
@@ -176,7 +176,8 @@ def test_report_escapes_names_and_its_csv_holds_no_formula(run, published, seede
     with open(out / "predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["truth"] for row in rows} == {*(spreadsheet_safe(names[k]) for k in present), "background"}
-    assert list(dict.fromkeys(row["id"] for row in rows)) == ["-ehPYvdzlCA", "'=1+1", "'-1+1", "'@v", "plain"]
+    assert list(dict.fromkeys(row["id"] for row in rows)) == ["-ehPYvdzlCA", "'=1+1", "'-1+1", "'@v", "../../x"]
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "report"}
     assert not any(re.match("[=+@\t\r]", cell) for row in rows for cell in row.values())
 
 

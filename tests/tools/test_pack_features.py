@@ -18,6 +18,7 @@ from utils.errors import InputError
 
 COMMAND = [sys.executable, "-m", "tools.pack_features"]
 VISUAL = "visual_feature.h5"
+KEPT = "Its previous contents are unharmed"
 
 
 def values(path):
@@ -93,6 +94,55 @@ def test_compressed_big_endian_source_is_packed_too(run, copy, tmp_path):
     assert_packed(copy, tmp_path / "out", "float32")
 
 
+def channels_first(folder, names=(VISUAL, "visual_feature_noisy.h5")):
+    """Store maps as PyTorch's networks give them; gives the values as they were."""
+    before = {name: values(folder / name) for name in names}
+    for name, maps in before.items():
+        write(folder / name, np.moveaxis(maps, -1, 2))
+    return before
+
+
+@pytest.mark.parametrize("chunk", [2**25, 2**17])
+def test_maps_with_channels_first_are_turned_round_clean_and_noisy(data_root, tmp_path, monkeypatch, chunk):
+    """A chunk of 2**17 bytes is three rows."""
+    monkeypatch.setattr(pack_features, "_CHUNK_BYTES", chunk)
+    copy = shutil.copytree(data_root, tmp_path / "source")
+    channels_first(copy)
+    for _ in range(2):  # the second call compares the finished files
+        pack_features.pack(copy, tmp_path / "out", np.dtype("f2"), channels_first=True)
+        assert_packed(data_root, tmp_path / "out", "float16")
+
+
+def test_file_whose_channels_are_last_already_is_not_turned(data_root, tmp_path):
+    copy = shutil.copytree(data_root, tmp_path / "source")
+    with pytest.raises(InputError, match="the channels are the last axis already: leave out --channels_first"):
+        pack_features.pack(copy, tmp_path / "out", np.dtype("f2"), channels_first=True)
+    channels_first(copy, [VISUAL])
+    pack_features.pack(copy, tmp_path / "out", np.dtype("f2"), channels_first=True)
+    assert_packed(data_root, tmp_path / "out", "float16")
+
+
+def test_maps_with_channels_first_are_not_packed_as_they_are(run, data_root, tmp_path):
+    """The command in the message makes the folder that was meant."""
+    copy = shutil.copytree(data_root, tmp_path / "source")
+    channels_first(copy)
+    said = pack(run, copy, tmp_path / "out", status=2)
+    assert f"{copy / VISUAL}: shape (60, 10, 512, 2, 2), its third axis is the channels" in said
+    run(*said.strip().split("python -m ")[1].split())
+    assert_packed(data_root, tmp_path / "source-channels-last", "float16")
+
+
+def test_subnormal_values_are_packed_as_the_nearest_ones(copy, tmp_path):
+    tiny = values(copy / VISUAL)
+    tiny[5] = np.float64(5e-324)
+    tiny[6] = 3e-8  # halfway between float16's smallest value and zero is 2.98e-8
+    write(copy / VISUAL, tiny)
+    for dtype in ("float16", "float32"):
+        pack_features.pack(copy, tmp_path / dtype, np.dtype(dtype))
+        assert_packed(copy, tmp_path / dtype, dtype)
+    assert (values(tmp_path / "float16" / VISUAL)[6] == 2**-24).all()
+
+
 @pytest.mark.slow
 def test_entry_script_trains_alike_on_source_and_on_float32_copy(run, data_root, small_config, trained, tmp_path):
     """The shared data is float16, so that float32 holds it exactly, and the shared run read it as float16."""
@@ -110,6 +160,16 @@ def test_entry_script_trains_alike_on_source_and_on_float32_copy(run, data_root,
 
 
 # What is refused
+
+
+def test_file_in_place_of_the_folder_is_called_so(run, source, tmp_path):
+    file = source / "Annotations.txt"
+    said = pack(run, file, tmp_path / "out", status=2)
+    assert said == f"error: {file}: not a directory, expected one with the files of the AVE layout\n"
+    said = pack(run, source, file, status=2)
+    assert (
+        said == f"error: {file}: cannot be written: a file is there, expected a directory: name another one. {KEPT}\n"
+    )
 
 
 def test_value_too_large_is_refused_with_its_row_and_leaves_nothing(run, copy, tmp_path):

@@ -9,15 +9,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import MAGANConfig
+from dataset import AVEFolder
 from dataset.doctor import check_folder, orders, require_valid_data
 from dataset.doctor.features import SAMPLED
 from dataset.doctor.report import ERROR, NOTE, WARNING
+from dataset.features import channels_are_first
 from dataset.layout import ANNOTATIONS, EXTRACTION, FILES, NOISY, ORDERS
-from dataset.size import AVE
+from dataset.size import AVE, size_of
 from utils.errors import InputError
 
 BOTH = ("supervised", "weakly")
@@ -224,7 +227,113 @@ def test_noisy_label_with_an_event_is_found(root):
     assert "1 row is labelled with an event, expected background throughout: 1" in only(look(root)).message
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_huge_values_are_worth_a_warning_and_subnormal_ones_are_features(root, full):
+    values = read(root / "audio_feature.h5").astype("f4")
+    values[0], values[59] = 1e30, np.float32(1e-45)
+    write(root / "audio_feature.h5", values)
+    report = look(root, full=full)
+    assert only(report, WARNING).message.endswith(": 0")
+    assert "outside 0 to 10000" in only(report, WARNING).message
+    assert all(map(report.can_run, BOTH))
+
+
+# Files that are there and cannot be read, or are turned, with a config of one's own
+
+
+def group_in_place_of_the_data_set(path):
+    with h5py.File(path, "w") as file:
+        file.create_group("avadataset")
+
+
+def compressed_by_a_filter_that_is_not_installed(path):
+    values = read(path)
+    filters = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    filters.set_chunk((1, *values.shape[1:]))
+    filters.set_filter(32004, h5py.h5z.FLAG_OPTIONAL, ())  # LZ4
+    with h5py.File(path, "w") as file:
+        space, kind = h5py.h5s.create_simple(values.shape), h5py.h5t.py_create(values.dtype)
+        data = h5py.h5d.create(file.id, b"avadataset", kind, space, filters)
+        for row, contents in enumerate(values):
+            data.write_direct_chunk((row, *[0] * contents.ndim), contents.tobytes())
+
+
+@pytest.fixture
+def own(root):
+    """A folder with features of other widths than AVE's, without annotations, and its config."""
+    for name in ("visual_feature.h5", "visual_feature_noisy.h5"):
+        write(root / name, read(root / name)[..., :16])
+    (root / ANNOTATIONS).unlink()
+    return root, MAGANConfig(visual_dim=16)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (group_in_place_of_the_data_set, "its 'avadataset' is a group, expected a data set"),
+        (
+            compressed_by_a_filter_that_is_not_installed,
+            "is compressed with HDF5's filter 32004, which is not installed",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_compared_with_nothing(own, spoil, sentence):
+    root, config = own
+    spoil(root / "visual_feature.h5")
+    for full in (False, True):
+        assert sentence in only(check_folder(root, config, full=full)).message
+    with pytest.raises(InputError, match=sentence):
+        size_of(root)
+    for name in ("audio_feature.h5", "right_labels.h5", "mil_labels.h5"):  # nothing tells the number of segments
+        group_in_place_of_the_data_set(root / name)
+    assert all(
+        "cannot" in error.message or "a group" in error.message or sentence in error.message
+        for error in check_folder(root, config).of(ERROR)
+    )
+
+
+@pytest.mark.parametrize("channels", [512, 16])
+def test_maps_with_channels_first_are_called_so_and_nothing_else(root, channels):
+    """Of 512 channels, it is plain; 16 are those of the config."""
+    for name in ("visual_feature.h5", "visual_feature_noisy.h5"):
+        maps = read(root / name)[..., :channels]
+        write(root / name, np.moveaxis(np.tile(maps, (1, 1, 3, 3, 1)), -1, 2))
+    config = MAGANConfig(visual_dim=channels)
+    errors = check_folder(root, config).of(ERROR)
+    for name, error in zip(("visual_feature.h5", "visual_feature_noisy.h5"), errors, strict=True):
+        assert error.message.startswith(f"{root / name}: shape ({len(read(root / name))}, 10, {channels}, 6, 6), its ")
+        assert f"tools.pack_features --data_root {root} --out {root}-channels-last --channels_first" in error.message
+        assert error.cure == ""
+    with pytest.raises(InputError, match="its third axis is the channels"):
+        AVEFolder(root, config, torch.float32).split("test")
+
+
+@pytest.mark.parametrize(
+    "shape", [(7, 7, 512), (1, 1, 2048), (49, 1, 8), (14, 14, 8), (8, 4, 4), (3, 3, 16), (12, 7, 7)]
+)
+def test_maps_that_may_have_their_channels_last_are_taken_so(shape):
+    assert not channels_are_first((60, 10, *shape), shape[-1])
+
+
 # Orders
+
+
+def test_split_without_any_event_is_worth_a_warning(root):
+    (root / ANNOTATIONS).unlink()
+    change(root / "right_labels.h5", read(root / "test_order.h5"), np.eye(29)[28])
+    warning = only(look(root), WARNING)
+    assert warning.message.startswith(f"{root / 'test_order.h5'}: all its videos are labelled background throughout")
+    assert "make_labels" in warning.cure
+    assert all(map(look(root).can_run, BOTH))
+
+
+def test_splits_of_one_video_each_can_run(root):
+    for row, name in enumerate(ORDERS):
+        write(root / name, np.array([row]))
+    report = look(root)
+    assert all(map(report.can_run, BOTH))
+    assert [report.verdicts[name] for name in ORDERS] == [f"ok, rows {row} to {row}" for row in range(3)]
+    assert only(report, NOTE).message.startswith(f"{root}: 57 rows belong to no split")
 
 
 def test_order_out_of_range_is_found(root):
