@@ -90,6 +90,17 @@ def decoded(path: Path, frames_per_second: int, limit: int | None = None) -> tup
     return np.stack(pictures), np.concatenate(sounds), video.remarks()
 
 
+def remux(path: Path, out: Path) -> Path:
+    """Write the packets of a video into another file, picture and sound in turn."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            packet.stream = streams[packet.stream]
+            target.mux(packet)
+    return out
+
+
 def damage(path: Path, kind: str, start: float, end: float) -> None:
     """Overwrite the last two thirds of each packet of a stream ("video", "audio") between two times."""
     contents = bytearray(path.read_bytes())

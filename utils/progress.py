@@ -49,6 +49,6 @@ class Progress:
                 bar.update()
                 if self.due:
                     bar.set_postfix_str(self.notes, refresh=False)
-                    remaining = (time.monotonic() - began) / (done - start) * (total - done)
+                    remaining = (time.monotonic() - began) / (done - start) * max(0, total - done)
                     parts = (self.title, f"[{done}/{total}]", self.notes, f"ETA {tqdm.format_interval(remaining)}")
                     log.log(logging.DEBUG if self.terminal else logging.INFO, " ".join(filter(None, parts)))

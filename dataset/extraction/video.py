@@ -1,12 +1,13 @@
 """Decoding of video files, second by second: pictures for VGG-19, sound for VGGish. PyAV brings its own FFmpeg.
 
 Damage does not end a video as long as half of it can be decoded: packets that cannot be are skipped, and all others
-keep their times. In a gap, the last picture stays and the sound is silent.
+keep their times. In a gap, the last picture stays and the sound is silent. Whatever is missing, a remark says so.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,15 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from dataset.extraction.clock import Clock
 from dataset.extraction.vgg19 import PICTURE_SIZE
 from dataset.extraction.vggish import SAMPLE_RATE
 from utils.errors import reason_of
 
 GAP = 0.1  # s, imprecision of time stamps; a larger difference is a gap
+NOTABLE = 0.5  # s; less may be missing without a remark, as of the last second
+TAIL = 4096  # bytes at the end of a transport stream, which has no header that says how long it is
+BEGINNINGS = b"ftyp", b"\x1aE\xdf\xa3", b"FLV\1\5\0\0\0\x09"  # of MP4, Matroska and FLV
 SILENCE = 1e-4  # largest sample of a silent video; 16-bit sound has steps of 3e-5
 WORDS = {"video": "picture", "audio": "sound"}
 
@@ -58,13 +63,16 @@ class Video:
         self.is_silent = True
 
     def duration(self) -> int:
-        """Length of the video in seconds, as its header says; 1 if it does not.
+        """Length of the video in seconds, at least 1: as its header says, or by its packets if they may jump.
 
         Raises:
             VideoError: as ``seconds``.
         """
         with open_video(self.path, "video", "audio") as container:
-            return max(1, round((container.duration or 0) / av.time_base))
+            clock = Clock(container)
+            if clock.is_discontinuous:
+                deque(clock.packets(), maxlen=0)
+            return max(1, round(max(clock.end, clock.declared)))
 
     def seconds(self) -> Iterator[Second]:
         """The seconds of the video, until both its picture and its sound end.
@@ -81,19 +89,39 @@ class Video:
 
     def remarks(self) -> list[str]:
         """What is odd about the video, after its last second: predicates for its name."""
+        picture, sound = self.tracks
+        picture.missing |= picture.pauses & sound.missing
         remarks = ["is silent"] if self.is_silent else []
-        remarks += [remark for track in self.tracks if (remark := track.damage(self.limit))]
+        if jumps := [f"{jump:.1f} s" for jump in picture.clock.jumps if jump < (self.limit or math.inf)]:
+            remarks.append(f"has time stamps that jump at {', '.join(dict.fromkeys(jumps))}: its clock continues there")
+        if self.limit is None or max(self.lengths) < self.limit:
+            remarks += self._remarks_on_end()
+        remarks += [remark for track in self.tracks for remark in track.remarks(self.limit)]
         for track, length in zip(self.tracks, self.lengths, strict=True):
             if length < (self.limit or max(self.lengths)):
                 end = f"{track.end:.1f} s: its last second is repeated from {length} s on"
                 remarks.append(f"has no {track.word} after {end}")
         return remarks
 
+    def _remarks_on_end(self) -> list[str]:
+        """What the file has, or should have, after the end of its picture and its sound."""
+        clock, end = self.tracks[0].clock, max(track.end for track in self.tracks)
+        remarks = []
+        if clock.errors:
+            remarks.append(f"cannot be read after {end:.1f} s: the rest of the file is lost")
+        elif end < clock.declared - NOTABLE and not clock.jumps:
+            remarks.append(f"ends at {end:.1f} s, where its header says {clock.declared:.1f} s: the rest is missing")
+        if max(clock.others.values(), default=0) > NOTABLE:
+            remarks.append(f"goes on after {end:.1f} s in other streams, which are not used")
+        with suppress(OSError):  # all of the video was read
+            remarks += _remarks_on_file(self.path, clock)
+        return remarks
+
     def _pictures(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         n = self.frames_per_second
         ticks = ((number + 0.5) / n for number in (count() if self.limit is None else range(self.limit * n)))
         with open_video(self.path, "video") as container:
-            track = self._track(container, "video")
+            self.tracks.append(track := Track(container, "video"))
             new, shown, last = [], [], None
             for frame in _shown(track, ticks):
                 if frame is not last:
@@ -109,13 +137,9 @@ class Video:
 
     def _sounds(self) -> Iterator[np.ndarray]:
         with open_video(self.path, "audio") as container:
-            track = self._track(container, "audio")
+            self.tracks.append(track := Track(container, "audio"))
             yield from islice(_in_seconds(_pieces(track, self.limit)), self.limit)
             track.check(self.limit)
-
-    def _track(self, container: av.container.InputContainer, kind: str) -> "Track":
-        self.tracks.append(Track(container, kind))
-        return self.tracks[-1]
 
 
 class Track:
@@ -123,25 +147,32 @@ class Track:
 
     Attributes:
         word: "picture" or "sound".
+        clock: of the packets.
         end: of the frames decoded so far, and of the damage.
         lost: from when to when packets were skipped.
         faulty: seconds with lost packets, or with a frame that the decoder had to complete.
+        missing: seconds before the first frame, or without any sound.
+        pauses: seconds without a new picture, which may be meant: they are missing if the sound pauses, too.
     """
 
     def __init__(self, container: av.container.InputContainer, kind: str) -> None:
-        self.container = container
-        self.stream = container.streams.best(kind)
-        self.origin = start_time(container)
+        self.clock = Clock(container)
+        self.stream = next(stream for stream in self.clock.streams if stream.type == kind)
+        self.origin = self.clock.origin
         self.word = WORDS[kind]
         self.end = 0.0
         self.lost: list[tuple[float, float]] = []
         self.faulty: set[int] = set()
+        self.missing: set[int] = set()
+        self.pauses: set[int] = set()
 
     def frames(self) -> Iterator[tuple[float, float, Frame]]:
         """Each frame that can be decoded, with the times from which and until which it lasts."""
         rate = self.stream.average_rate if self.word == "picture" else None
         usual = float(1 / rate) if rate else 1 / 25
-        for packet in self._packets():
+        for packet in self.clock.packets():
+            if packet.stream is not self.stream:
+                continue
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -149,7 +180,7 @@ class Track:
                     start = self._time(packet.dts if packet.pts is None else packet.pts, packet.time_base)
                     end = start + float((packet.duration or 0) * packet.time_base or usual)
                     self.lost.append((start, end))
-                    self._reach(start, end, faulty=True)
+                    self._reach(start, end, self.faulty)
                 continue
             for frame in frames:
                 start = self._time(frame.pts, frame.time_base)
@@ -157,7 +188,12 @@ class Track:
                     end = start + frame.samples / frame.sample_rate
                 else:
                     end = start + (float(frame.duration * frame.time_base) if frame.duration else usual)
-                self._reach(start, end, faulty=frame.is_corrupt)
+                if start - self.end > NOTABLE:
+                    seconds = self.missing if self.word == "sound" or not self.end else self.pauses
+                    self._reach(self.end + GAP, start - GAP, seconds)
+                if self.word == "picture":  # whatever its duration, the one before ends here
+                    self.end = min(self.end, start)
+                self._reach(start, end, self.faulty if frame.is_corrupt else None)
                 yield start, end, frame
 
     def check(self, limit: int | None) -> None:
@@ -166,7 +202,7 @@ class Track:
         Raises:
             VideoError: nothing, less than a second, or less than half.
         """
-        declared = self.stream.duration
+        declared = None if self.clock.is_discontinuous or self.clock.jumps else self.stream.duration
         total = max(self.end, float(declared * self.stream.time_base) if declared else 0)
         total = min(total, limit or total)
         lost = sum(max(0, min(end, total) - max(0, start)) for start, end in self.lost)
@@ -178,32 +214,50 @@ class Track:
         if total < 1 - GAP:
             raise VideoError(f"is shorter than a second: its {self.word} lasts {total:.1f} s")
 
-    def damage(self, limit: int | None) -> str:
-        """A predicate on the damaged seconds among the first ``limit``; empty if there are none."""
-        faulty = sorted(second for second in self.faulty if limit is None or second < limit)
-        if not faulty:
-            return ""
-        starts = [second for second in faulty if second - 1 not in faulty]
-        ends = [second + 1 for second in faulty if second + 1 not in faulty]
-        spans = ", ".join(f"{start} to {end} s" for start, end in zip(starts, ends, strict=True))
-        remedy = "it is silent" if self.word == "sound" else "the last good one stays"
-        return f"has damage in its {self.word} from {spans}: where it cannot be decoded, {remedy}"
-
-    def _packets(self) -> Iterator[av.Packet]:
-        try:
-            yield from self.container.demux(self.stream)
-        except av.FFmpegError:  # the rest of the file is lost
-            end = av.Packet()
-            end.stream = self.stream
-            yield end
+    def remarks(self, limit: int | None) -> list[str]:
+        """Predicates on the damaged and the missing seconds among the first ``limit``."""
+        if self.word == "sound":
+            remedies = "where it cannot be decoded, it is silent", "it is silent there"
+        else:
+            remedies = "where it cannot be decoded, the last good one stays", "the nearest one is shown"
+        found = {f"damage in its {self.word}": self.faulty, f"no {self.word}": self.missing}
+        spans = (_spans(seconds, limit) for seconds in found.values())
+        return [
+            f"has {what} from {when}: {how}" for what, when, how in zip(found, spans, remedies, strict=True) if when
+        ]
 
     def _time(self, stamp: int | None, unit: float) -> float:
         return self.end if stamp is None else float(stamp * unit) - self.origin
 
-    def _reach(self, start: float, end: float, faulty: bool) -> None:
+    def _reach(self, start: float, end: float, seconds: set[int] | None) -> None:
         self.end = max(self.end, end)
-        if faulty:
-            self.faulty.update(range(int(max(0, start)), math.ceil(end)))
+        if seconds is not None:
+            seconds.update(range(int(max(0, start)), math.ceil(end)))
+
+
+def _spans(seconds: set[int], limit: int | None) -> str:
+    """The seconds before ``limit`` in words; empty if there are none."""
+    seconds = {second for second in seconds if limit is None or second < limit}
+    starts = sorted(second for second in seconds if second - 1 not in seconds)
+    ends = sorted(second + 1 for second in seconds if second + 1 not in seconds)
+    return ", ".join(f"{start} to {end} s" for start, end in zip(starts, ends, strict=True))
+
+
+def _remarks_on_file(path: Path, clock: Clock) -> list[str]:
+    """What FFmpeg does not tell: that the file is cut off, or goes on behind its packets."""
+    with open(path, "rb") as file:
+        head, size = file.read(9), path.stat().st_size
+        if head.startswith(b"RIFF") and 8 + int.from_bytes(head[4:8], "little") > size:
+            return ["is cut off: its header says that the file is longer"]
+        if clock.is_discontinuous:
+            file.seek(max(0, size - TAIL))
+            return [] if any(file.read()) else ["ends in zeros, as after an interrupted download: its rest is missing"]
+        mark = next((mark for mark in BEGINNINGS if mark in head), None)
+        if mark:
+            file.seek(clock.position)
+            if any(mark in part for part in iter(lambda: file.read(1 << 20), b"")):
+                return ["holds another video behind its end, which players do not see: put each into its own file"]
+    return []
 
 
 @contextmanager
@@ -217,7 +271,7 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
         # Python reads the file: FFmpeg would take a name with a colon for an address, and hide why a disk fails.
         with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
             for kind, word in WORDS.items():
-                if kind in streams and not getattr(container.streams, kind):
+                if kind in streams and not container.streams.best(kind):
                     raise VideoError(f"has no {word} ({kind} stream)")
             for stream in container.streams.video:
                 stream.thread_type = "AUTO"
@@ -228,11 +282,6 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
         reason = reason_of(error)
         message = f"cannot be read: {reason}" if reason else "cannot be decoded: it is damaged or not a video"
         raise VideoError(message) from error
-
-
-def start_time(container: av.container.InputContainer) -> float:
-    """The time stamp, in seconds, at which a player's clock shows 0."""
-    return (container.start_time or 0) / av.time_base
 
 
 # ---------------------------------------------------------------------------------------------------- picture
@@ -255,11 +304,6 @@ def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.nd
         if not pictures:
             track.check(None)
     return pictures
-
-
-def decoded_frames(container: av.container.InputContainer) -> Iterator[tuple[float, float, av.VideoFrame]]:
-    """Each picture that can be decoded, with the times from which and until which it is shown, in seconds."""
-    return Track(container, "video").frames()
 
 
 def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from dataset.extraction.video import read_sound
+from dataset.extraction.video import pictures_at, read_sound
 from model import Event, Prediction
 from tests.videos import FRAME_RATE, damage, grey, tone, write_video
 from tools.predict.event_video import render_events
@@ -105,14 +105,26 @@ def test_damaged_sound_leaves_a_gap_and_the_rest_keeps_its_time(tmp_path):
     np.testing.assert_allclose(after[others], before[others], rtol=0.1, atol=0.01)
 
 
-def test_sound_may_change_its_channels_as_broadcasts_do(tmp_path):
+def test_recordings_joined_in_one_file_stay_in_step(tmp_path):
+    """Broadcasts change the size of the picture and the channels of the sound, and their clock jumps back."""
     parts = b""
-    for layout in ("mono", "stereo"):
-        path = tmp_path / f"{layout}.ts"
-        parts += write_video(path, 3, lambda _: grey(80), tone(440, 0, 2), layout=layout).read_bytes()
+    for layout, width, start in (("mono", 64, 106), ("stereo", 96, 10)):
+
+        def flash(time, width=width):
+            return np.full((64, width, 3), 230 if int(time + 1e-9) == 1 else 20, np.uint8)
+
+        arguments = {"layout": layout, "sound_rate": 44100, "options": {"output_ts_offset": str(start)}}
+        parts += write_video(tmp_path / "part.ts", 3, flash, tone(440, 1), **arguments).read_bytes()
     (tmp_path / "video.ts").write_bytes(parts)
-    render_events(tmp_path / "out.mp4", tmp_path / "video.ts", PREDICTION)
-    assert [loudness > 0.1 for loudness in heard(tmp_path / "out.mp4")] == [True, False, True] * 2
+    prediction = Prediction(PREDICTION.events, np.zeros(6), np.zeros(6), np.zeros((6, 1)))
+    render_events(tmp_path / "out.mp4", tmp_path / "video.ts", prediction)
+    expected = [False, True, False] * 2
+    assert [loudness > 0.1 for loudness in heard(tmp_path / "out.mp4")] == expected
+    pictures = pictures_at(tmp_path / "out.mp4", np.arange(6) + 0.5, 64)
+    assert [picture[:32].mean() > 128 for picture in pictures] == expected
+    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
+    blue = [picture[-5:].mean(axis=(0, 1)) @ [-1, 0, 1] > 30 for picture in pictures]
+    assert blue == [False, True, True, True, False, False]  # the label of an event
 
 
 PAGE = """<!doctype html><body style="margin: 0"><video id="video" muted width="640"></video><img src="/wait"><script>

@@ -113,21 +113,24 @@ def test_label_is_burnt_in_where_the_event_is_and_the_picture_stays_above_it(pre
 def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object(run, checkpoint, weights, tmp_path):
     short = film(tmp_path / "short.mp4", "Buzzer", 1, 3, 3)
     nothing = write_video(tmp_path / "nothing.mkv", 2, lambda _: grey(20), silence, sound_codec="flac")
-    result = run(
-        "tools.predict", short, nothing, "--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--json"
-    )
+    joined = tmp_path / "joined.ts"  # its clock jumps back
+    joined.write_bytes(2 * film(tmp_path / "part.ts", "Buzzer", 1, 3, 4).read_bytes())
+    videos = short, nothing, joined
+    result = run("tools.predict", *videos, "--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--json")
     said = json.loads(result.stdout)
     assert said["setting"] == "fully supervised"
     assert said["scope"] == "video"
     assert said["class_names"] == list(EVENTS)
-    one, other = said["videos"]
-    assert (one["seconds"], other["seconds"]) == (3, 2)
+    one, other, two = said["videos"]
+    assert (one["seconds"], other["seconds"], two["seconds"]) == (3, 2, 8)
     assert [(event["name"], event["start"], event["end"]) for event in one["events"]] == [("Buzzer", 1, 3)]
     assert other["events"] == []
-    for video in (one, other):
+    assert [(event["start"], event["end"]) for event in two["events"]] == [(1, 3), (5, 7)]
+    for video in (one, other, two):
         assert len(video["event_probability"]) == len(video["class_probability"]) == video["seconds"]
         assert all(len(row) == 2 and sum(row) == pytest.approx(1) for row in video["class_probability"])
     assert "warning: nothing.mkv is silent" in result.stderr
+    assert "warning: joined.ts has time stamps that jump at 4." in result.stderr
     assert "warning: short.mp4 is shorter than 5 s: its last second is repeated from 3 s on" in result.stderr
 
 

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dataset.extraction.video import GAP, Track, decoded_frames, open_video, resampled, upright
+from dataset.extraction.video import GAP, Track, open_video, resampled, upright
 from model import Prediction
 from tools.drawing.plots import drawing_style
 from utils.atomic import atomic_write
@@ -52,7 +52,7 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
         atomic_write(out) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as target,
     ):
-        frames = decoded_frames(pictures)
+        frames = Track(pictures, "video").frames()
         first = next(frames)
         height, width = _picture(first[2]).shape[:2]
         rate = pictures.streams.best("video").average_rate or 25
@@ -122,7 +122,11 @@ def _encoded_pictures(
 ) -> Packets:
     stamp = -1
     for start, _, frame in frames:
-        picture = np.ascontiguousarray(_picture(frame))
+        picture = _picture(frame)
+        if picture.shape[:2] != (stream.height, stream.width):  # broadcasts change it
+            scaled = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            picture = scaled.reformat(stream.width, stream.height).to_ndarray()
+        picture = np.ascontiguousarray(picture)
         labels.burn_in(picture, start)
         labelled = av.VideoFrame.from_ndarray(picture, format="rgb24")
         labelled = labelled.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")

@@ -12,7 +12,7 @@ import pytest
 from dataset.extraction import video
 from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import Video, VideoError, is_silent, pictures_at, read_sound
-from tests.videos import FRAME_RATE, SIZE, damage, decoded, grey, silence, stripes, tone, write_video
+from tests.videos import FRAME_RATE, SIZE, damage, decoded, grey, remux, silence, stripes, tone, write_video
 
 FILES = {
     "clip.mp4": {"sound_codec": "aac", "sound_rate": 22050},
@@ -292,6 +292,136 @@ def test_truncated_file_is_used_if_half_is_left(tmp_path):
     pictures, _, remarks = decoded(path, 2, 6)
     assert 3 <= len(pictures) < 6
     assert any(remark.startswith("has no picture after ") for remark in remarks)
+
+
+def moving(time):
+    """A picture that fills its packets; bright in second 4."""
+    noise = np.random.default_rng(round(time * FRAME_RATE)).integers(0, 40, (SIZE, SIZE, 3))
+    return ((200 if int(time + 1e-9) == 4 else 40) + noise).astype(np.uint8)
+
+
+CONTAINERS = {
+    "clip.mp4": {"options": {"movflags": "faststart"}},
+    "clip.mkv": {},
+    "clip.webm": FILES["clip.webm"],
+    "clip.avi": FILES["clip.avi"],
+    "clip.flv": {"sound_rate": 44100},
+    "clip.ts": {},
+    "clip.mpg": {"picture_codec": "mpeg2video", "sound_codec": "mp2", "sound_rate": 44100, "frame_rate": 25},
+}
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory):
+    """By name, the bytes of a video of eight seconds in each container."""
+    folder = tmp_path_factory.mktemp("whole")
+    tones = tone(1000, *range(8))
+    for name, arguments in CONTAINERS.items():
+        write_video(folder / name, 8, moving, tones, **arguments)
+    remux(folder / "clip.avi", folder / "in turn.avi").replace(folder / "clip.avi")
+    return {name: (folder / name).read_bytes() for name in CONTAINERS}
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm", "clip.avi", "clip.flv"])
+def test_end_before_the_one_in_the_header_is_said(tmp_path, contents, name):
+    """An interrupted copy; transport and program streams have no such header."""
+    path = tmp_path / name
+    path.write_bytes(contents[name])
+    assert decoded(path, 2)[2] == []
+    path.write_bytes(contents[name][: 7 * len(contents[name]) // 10])
+    pictures, _, remarks = decoded(path, 2)
+    assert 4 <= len(pictures) < 8
+    assert (
+        any(remark.startswith("ends at ") and " s, where its header says 8." in remark for remark in remarks)
+        or "is cut off: its header says that the file is longer" in remarks
+    )
+    length = len(pictures) - 1
+    assert not any("header" in remark for remark in decoded(path, 2, length)[2])
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm", "clip.flv", "clip.ts"])
+def test_hole_in_a_file_loses_what_was_in_it_and_a_remark_says_so(tmp_path, contents, name):
+    path = tmp_path / name
+    size = len(contents[name])
+    path.write_bytes(contents[name][: 4 * size // 10] + contents[name][6 * size // 10 :])
+    pictures, sound, remarks = decoded(path, 2)
+    assert len(pictures) == len(sound) // SAMPLE_RATE == 8
+    quiet = np.abs(sound.reshape(8, -1)).mean(axis=1) < 0.25
+    said = set()
+    for remark in remarks:
+        if remark.startswith(("has no sound from ", "has damage in its sound")):
+            start, end = (int(word) for word in remark.split() if word.isdigit())
+            said |= set(range(start, end))
+    assert set(np.flatnonzero(quiet)) <= said
+    assert 1 <= len(said) <= 4
+
+
+def test_reading_goes_on_after_a_stretch_of_zeros(tmp_path, contents):
+    """As in a file that a download left incomplete; longer than FFmpeg skips at once."""
+    whole, path = contents["clip.ts"], tmp_path / "clip.ts"
+    half = len(whole) // 2
+    path.write_bytes(whole[:half] + bytes(400_000) + whole[half:])
+    pictures, sound, _ = decoded(path, 2)
+    assert (len(pictures), len(sound)) == (8, 8 * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mpg"])
+def test_zeros_at_the_end_of_a_stream_without_a_length_are_said(tmp_path, contents, name):
+    path = tmp_path / name
+    path.write_bytes(contents[name])
+    assert decoded(path, 2)[2] == []
+    path.write_bytes(contents[name] + bytes(200_000))
+    assert decoded(path, 2)[2] == ["ends in zeros, as after an interrupted download: its rest is missing"]
+
+
+@pytest.mark.parametrize(("name", "number"), [("clip.mp4", 2), ("clip.flv", 2), ("clip.mkv", 3)])
+def test_second_video_that_players_do_not_see_is_said(tmp_path, contents, name, number):
+    path = tmp_path / name
+    path.write_bytes(contents[name] * number)
+    remarks = decoded(path, 2)[2]
+    assert remarks[-1] == "holds another video behind its end, which players do not see: put each into its own file"
+
+
+def write_late(path, kind, late):
+    """A video of four seconds whose picture or sound ("video", "audio") begins late."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=FRAME_RATE)
+        picture.height = picture.width = SIZE
+        picture.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        first = {"video": 0, "audio": 0} | {kind: late}
+        for number in range(round(first["video"] * FRAME_RATE), 4 * FRAME_RATE):
+            frame = av.VideoFrame.from_ndarray(BRIGHT, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        samples = tone(440, 0, 1, 2, 3)(np.arange(first["audio"] * SAMPLE_RATE, 4 * SAMPLE_RATE) / SAMPLE_RATE)
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, round(first["audio"] * SAMPLE_RATE)
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
+@pytest.mark.parametrize(
+    ("kind", "remark"),
+    [
+        ("video", "has no picture from 0 to 2 s: the nearest one is shown"),
+        ("audio", "has no sound from 0 to 2 s: it is silent there"),
+    ],
+)
+def test_picture_or_sound_that_begins_late_is_said(tmp_path, name, kind, remark):
+    pictures, sound, remarks = decoded(write_late(tmp_path / name, kind, 2), 2)
+    assert len(pictures) == len(sound) // SAMPLE_RATE == 4
+    assert remarks == [remark]
+
+
+def test_picture_that_stays_for_long_is_no_loss(tmp_path):
+    """A slide show: the sound goes on."""
+    path = write_video(tmp_path / "clip.mp4", 12, flash(6), tone(440, *range(12)), frame_rate=1)
+    remux(path, tmp_path / "slides.mkv")
+    assert decoded(tmp_path / "slides.mkv", 2)[2] == []
 
 
 # Short videos
