@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import MAGANConfig
-from dataset.annotations import class_names, read_annotations
+from dataset.annotations import class_names, read_annotations, video_ids
 from dataset.extraction.record import read_extraction
 from dataset.features import FeatureFile
 from dataset.labels import read_labels, read_order, video_events
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, has_noisy_set, segment_label_file
 from dataset.sources import require_files
 from utils.errors import InputError
+from utils.wording import listed
 
 MODALITIES = ("visual", "audio")
 
@@ -41,11 +42,16 @@ class AVEDataset(Dataset):
     Args:
         parts: visual and audio features, labels of all their rows, and the rows that belong to the data set.
         dtype: of features that are not stored as float16; those stay float16.
+        split: its name.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]], dtype: torch.dtype
+        self,
+        parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]],
+        dtype: torch.dtype,
+        split: str = "train",
     ) -> None:
+        self.split = split
         self.parts = [(visual, audio) for visual, audio, _, _ in parts]
         self.rows = torch.from_numpy(np.concatenate([rows for *_, rows in parts]))
         self.part_of = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(rows) for *_, rows in parts]))
@@ -93,14 +99,35 @@ class AVEDataset(Dataset):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
-    def describe_rows(self, indices: Sequence[int]) -> list[str]:
-        """The rows of some videos by feature file, for error messages."""
+    def require_finite(self, finite: Tensor) -> None:
+        """Refuse features that are not finite.
+
+        Args:
+            finite: whether the visual and the audio features of each video are, (n, 2).
+
+        Raises:
+            InputError: names the split, the file, and the rows and ids of those that are not.
+        """
+        for modality, source in enumerate(self.sources):
+            videos = source[~finite[:, modality]].tolist()
+            if videos:
+                raise InputError(
+                    f"{self.parts[0][modality].path.parent}: features of the {self.split} split are not finite, or too "
+                    f"large for {str(self.dtype).removeprefix('torch.')}: rows {self.describe_rows(videos, modality)}. "
+                    "No accuracy or prediction may come from them: make or download the features of these rows again, "
+                    "or leave the rows out of the split"
+                )
+
+    def describe_rows(self, videos: Sequence[int], modality: int = 0) -> str:
+        """The rows of some videos, with their ids, by feature file, for error messages."""
         described = []
-        for part, (visual, _) in enumerate(self.parts):
-            here = [index for index in indices if self.part_of[index] == part]
-            if here:
-                described.append(f"{self.rows[here].tolist()} of {visual.path.name}")
-        return described
+        for part, files in enumerate(self.parts):
+            path = files[modality].path
+            rows = [int(self.rows[video]) for video in videos if self.part_of[video] == part]
+            ids = video_ids(path.parent, rows) if path.name in FEATURES else [""] * len(rows)  # the noisy have none
+            named = [f"{row} ({name})" if name else row for row, name in zip(rows, ids, strict=True)]
+            described += [f"[{listed(named, len(named))}] of {path.name}"] if named else []
+        return " and ".join(described)
 
     def __getitem__(self, index: int) -> Batch:
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
@@ -144,7 +171,7 @@ class AVEFolder:
         visual, audio = self._features(*FEATURES)
         labels = read_labels(segment_label_file(self.root), (*visual.shape[:2], self.num_events + 1))
         return AVEDataset(
-            [(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.dtype
+            [(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.dtype, name
         )
 
     def weakly_labelled(self) -> AVEDataset:

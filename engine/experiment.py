@@ -179,15 +179,18 @@ class Experiment:
             check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
         place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
+        if self.ranks.is_main and not self.resumes:
+            self.run_folder.require_replaceable(self._replaces)
         run = None
         try:
             with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
-                # Once connected, all ranks have read the checkpoint that the main one will replace.
-                run = self._open_run() if self.ranks.is_main else None
                 feeds = Feeds(
                     self._feed(place, datasets[0], training.batch_size, training.seed),
                     *(self._feed(place, dataset, training.test_batch_size) for dataset in datasets[1:]),
                 )
+                # Features are loaded by now, so that bad ones cost no earlier run. Once connected, all ranks have read
+                # the checkpoint that the main one will replace.
+                run = self._open_run() if self.ranks.is_main else None
                 trainer = Trainer(
                     self.model,
                     self.config,
@@ -230,6 +233,12 @@ class Experiment:
                 "the config)"
             )
 
+    @property
+    def _replaces(self) -> bool:
+        """Whether a new run may replace the one in its folder: --resume auto, one that ended before its first save."""
+        options = self.options
+        return options.overwrite or (options.resume == AUTO and not self.run_folder.best.exists())
+
     def _open_run(self) -> RunFolder:
         run, options = self.run_folder, self.options
         resolved = {
@@ -247,9 +256,7 @@ class Experiment:
         if self.resumes:
             run.resume(resolved, TrainingState.from_dict(self.checkpoint.training.get("state")).epoch)
             return run
-        # --resume auto also replaces the files of a run that ended before its first save.
-        overwrite = options.overwrite or (options.resume == AUTO and not run.best.exists())
-        run.start(resolved, overwrite)
+        run.start(resolved, self._replaces)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
         return run

@@ -44,7 +44,27 @@ class RunFolder:
             overwrite: whether to replace a run that the folder holds.
 
         Raises:
-            InputError: the folder cannot be written, is in use, or holds a run that must not be replaced.
+            InputError: the folder cannot be written, is in use, or holds what must not be replaced.
+        """
+        held, ours = self.require_replaceable(overwrite)
+        with os_error_as_input_error(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire_lock()
+        with os_error_as_input_error(self.path):
+            self._remove_partial_files()
+            if ours:
+                for events in self.path.glob("events.out.tfevents.*"):
+                    events.unlink()
+            for name in (*held, LOG):
+                (self.path / name).unlink(missing_ok=True)
+        self._write_config(resolved)
+        self._open(first_epoch=1)
+
+    def require_replaceable(self, overwrite: bool) -> tuple[list[str], bool]:
+        """Check that a new run may take the folder; gives the files of a run in it, and whether one was ever there.
+
+        Raises:
+            InputError: it holds a run that must not be replaced, or files of another program.
         """
         held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
         if held and not overwrite:
@@ -58,18 +78,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
             )
-        with os_error_as_input_error(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire_lock()
-        with os_error_as_input_error(self.path):
-            self._remove_partial_files()
-            if ours:
-                for events in self.path.glob("events.out.tfevents.*"):
-                    events.unlink()
-            for name in (*held, LOG):
-                (self.path / name).unlink(missing_ok=True)
-        self._write_config(resolved)
-        self._open(first_epoch=1)
+        return held, ours
 
     def resume(self, resolved: dict[str, Any], first_epoch: int) -> None:
         """Resume a run at ``first_epoch``, the first unfinished one; metrics from there on are removed.
