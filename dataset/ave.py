@@ -133,17 +133,27 @@ class AVEDataset(Dataset):
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        index = torch.as_tensor(indices)
-        return Batch(self._read(0, index), self._read(1, index), self.labels[index], self.rows[index])
+        out = self.allocate(len(indices))
+        self.read_into(out, torch.as_tensor(indices))
+        return out
 
-    def _read(self, modality: int, index: Tensor) -> Tensor:
-        files = [part[modality] for part in self.parts]
-        out = np.empty((len(index), *files[0].shape[1:]), self._dtype(files))
-        source = self.sources[modality][index]
-        for part, file in enumerate(files):
-            places = torch.nonzero(self.part_of[source] == part).flatten()
-            file.read(self.rows[source[places]].tolist(), out, places.tolist())
-        return torch.from_numpy(out)
+    def allocate(self, length: int, device: torch.device | None = None) -> Batch:
+        """Room for some of the videos, on the CPU by default."""
+        features = (
+            torch.empty(length, *files[0].shape[1:], dtype=getattr(torch, self._dtype(files).name), device=device)
+            for files in zip(*self.parts, strict=True)
+        )
+        others = (tensor.new_empty((length, *tensor.shape[1:]), device=device) for tensor in (self.labels, self.rows))
+        return Batch(*features, *others)
+
+    def read_into(self, out: Batch, index: Tensor) -> None:
+        """Read the videos of ``index`` into ``out``, which is on the CPU."""
+        for features, source, files in zip(out[:2], self.sources, zip(*self.parts, strict=True), strict=True):
+            for part, file in enumerate(files):
+                places = torch.nonzero(self.part_of[source[index]] == part).flatten()
+                file.read(self.rows[source[index][places]].tolist(), features.numpy(), places.tolist())
+        out.labels.copy_(self.labels[index])
+        out.rows.copy_(self.rows[index])
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
         is_half = all(file.dtype == np.float16 for file in files)

@@ -13,8 +13,10 @@ def require_files(root: Path, names: Iterable[str]) -> None:
     """Check that all files are there.
 
     Raises:
-        InputError: lists the missing ones and how to get them.
+        InputError: lists the missing ones and how to get them; ``root`` is not a directory.
     """
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file, expected the directory with the files of the AVE layout")
     missing = [name for name in names if not find_file(root, name).is_file()]
     if not missing:
         return

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from configs import AUTO, CONFIGS, Config, Options, parse_options
+from configs.options import DATA_ROOT
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
 from dataset.doctor import require_valid_data
@@ -86,7 +87,22 @@ class Experiment:
             raise InputError(f"{self._hardware()} has no bfloat16: use --precision fp32")
         self.model = self._make_model(model_class)
         dtype = parameter_dtype(self.config.training.precision)
-        self.folder = AVEFolder(options.data_root, self.config.model, dtype)
+        self.folder = AVEFolder(self._data_root(), self.config.model, dtype)
+
+    def _data_root(self) -> Path:
+        """``--data_root``; without it, the data of the run that is evaluated or resumed, if they are still there."""
+        default = self.options.data_root or DATA_ROOT
+        if self.options.data_root or not (self.resumes or self.options.evaluate):
+            return default
+        run = RunFolder(self.checkpoint.path.parent)
+        recorded = run.recorded_data_root()
+        if recorded is None:
+            return default
+        if not recorded.is_dir():
+            log.info("data: %s, because %s, which %s names, is not there", default, recorded, run.config)
+            return default
+        log.info("data: %s, as in %s", recorded, run.config)
+        return recorded
 
     def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
         require_memory_for(model_class, self.config)
@@ -245,7 +261,7 @@ class Experiment:
             "setting": self.model.setting,
             **self.config.as_dict(),
             "arguments": {
-                "data_root": str(options.data_root),
+                "data_root": str(self.folder.root.absolute()),
                 "device": str(self.device),
                 "processes": self.ranks.world_size,
                 "resume": str(options.resume) if options.resume else None,
@@ -299,14 +315,15 @@ class Experiment:
             log.info("test split, %s", measures_text(columns, truth, self.config.model.num_events))
 
 
-def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Experiment:
+def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
     """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools.
 
     Raises:
         InputError: as ``Experiment``.
     """
     setting = load_checkpoint(checkpoint).setting
-    arguments = ("--evaluate", f"--resume={checkpoint}", f"--data_root={data_root}", f"--gpu={gpu}", f"--split={split}")
+    arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
+    arguments += [f"--data_root={data_root}"] if data_root else []
     options = parse_options(__doc__, str(CONFIGS[setting]), "", arguments)
     return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
 

@@ -91,19 +91,16 @@ class ResidentFeed:
         return len(self.batches)
 
     def _load(self, device: torch.device) -> Batch:
-        held, are_finite = None, []
+        held, are_finite = self.dataset.allocate(len(self.dataset), device), []
         chunks = torch.arange(len(self.dataset)).split(CHUNK)
         for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not shows_bars()):
-            batch = self.dataset.__getitems__(chunk)
-            if held is None:
-                shapes = [(len(self.dataset), *tensor.shape[1:]) for tensor in batch]
-                held = Batch(
-                    *(torch.empty(s, dtype=b.dtype, device=device) for s, b in zip(shapes, batch, strict=True))
-                )
-            loaded = [whole[chunk[0] : chunk[-1] + 1] for whole in held]
-            for whole, part in zip(loaded, batch, strict=True):
-                whole.copy_(part)
-            are_finite.append(torch.stack([finite(features) for features in loaded[:2]], dim=1))
+            loaded = Batch(*(whole[chunk[0] : chunk[-1] + 1] for whole in held))
+            if device.type == "cpu":
+                self.dataset.read_into(loaded, chunk)
+            else:
+                for whole, part in zip(loaded, self.dataset.__getitems__(chunk), strict=True):
+                    whole.copy_(part)
+            are_finite.append(torch.stack([finite(loaded.visual), finite(loaded.audio)], dim=1))
         self.dataset.require_finite(torch.cat(are_finite).cpu())
         return held
 

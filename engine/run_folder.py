@@ -73,7 +73,7 @@ class RunFolder:
                 f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
                 "--snapshot_pref, or replace it with --overwrite"
             )
-        ours = bool(held) or self._has_our_config()
+        ours = bool(held) or bool(self._recorded())
         if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
             raise InputError(
                 f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
@@ -101,6 +101,12 @@ class RunFolder:
                     self.metrics.unlink()
         self._write_config(resolved)
         self._open(first_epoch)
+
+    def recorded_data_root(self) -> Path | None:
+        """The data of the run, by ``config.json``; None if it does not say."""
+        arguments = self._recorded().get("arguments")
+        root = arguments.get("data_root") if isinstance(arguments, dict) else None
+        return Path(root) if isinstance(root, str) else None
 
     def record(self, row: dict[str, float | None]) -> None:
         """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None becomes an empty cell.
@@ -162,12 +168,13 @@ class RunFolder:
         for name in (BEST, LAST, METRICS, CONFIG):
             (self.path / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
-    def _has_our_config(self) -> bool:
+    def _recorded(self) -> dict[str, Any]:
+        """The contents of ``config.json``; empty if a run has written none."""
         try:
             contents = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(contents, dict) and "setting" in contents and "versions" in contents
+            return {}
+        return contents if isinstance(contents, dict) and {"setting", "versions"} <= contents.keys() else {}
 
     def _read_metrics(self, first_epoch: int) -> list[dict]:
         try:
