@@ -56,7 +56,7 @@ def _several_gpus(gpu: str, command: Sequence[str]) -> str:
         return f"--gpu is {gpu}, but this tool uses one GPU: name one of them"
     rest = [each for each in arguments if each not in ("--gpu", gpu, f"--gpu={gpu}")]
     return (
-        f"--gpu is {gpu}: a run on several GPUs has a process on each, which torchrun starts. Train on these with\n"
+        f"--gpu is {gpu}: a run on several GPUs has a process on each, which torchrun starts. Use these with\n"
         f"  CUDA_VISIBLE_DEVICES={gpu} torchrun --nproc_per_node {gpu.count(',') + 1} {shlex.join([script, *rest])}"
     )
 

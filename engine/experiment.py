@@ -34,6 +34,7 @@ from utils.errors import InputError
 from utils.log import log_to_terminal
 from utils.memory import keep_freed_memory, out_of_memory_as_error
 from utils.progress import Progress
+from utils.wording import listed
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ class Experiment:
         Returns:
             The evaluation; None for ``mismatched`` if all videos of the split show one event.
         """
+        self._check_events()
         split, model, training = self.options.split, self.config.model, self.config.training
         dataset = self.folder.split(split)
         self._check_length(dataset)
@@ -155,9 +157,6 @@ class Experiment:
             if dataset is None:
                 return None
         feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once
-        annotated = self.folder.annotated_names()
-        if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
-            log.warning("warning: the checkpoint was trained for other events than those of %s", self.folder.root)
         trained, found = (each.get("preprocessing") for each in (self.checkpoint.extraction, self.folder.extraction()))
         if trained and found and trained != found:
             log.warning(
@@ -184,6 +183,8 @@ class Experiment:
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
         training, options = self.config.training, self.options
+        if self.resumes:
+            self._check_events()
         require_files(self.folder.root, training_files(self.folder.root, self.model.setting))
         for warning in require_valid_data(self.folder.root, self.config.model, self.model.setting):
             log.warning("warning: %s", warning)
@@ -239,6 +240,30 @@ class Experiment:
         finally:
             if run:
                 run.close()
+
+    def _check_events(self) -> None:
+        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of other names.
+
+        Raises:
+            InputError: the data have more or fewer events, or the same ones in another order.
+        """
+        path, root = self.checkpoint.path, self.folder.root
+        trained, found = self.checkpoint.class_names, self.folder.annotated_names()
+        if not trained or not found or trained == found:
+            return
+        lacking = listed([repr(name) for name in trained if name not in found])
+        without = f", and lacks {lacking}" if lacking else ""
+        if len(trained) != len(found):
+            raise InputError(
+                f"{path} was trained for {len(trained)} events, {root} has {len(found)}{without}: name the data that it "
+                "was trained on with --data_root"
+            )
+        if not lacking:
+            raise InputError(
+                f"{root} has the events that {path} was trained for in another order, so that its labels would count as "
+                "other events: use Annotations.txt and labels in the order of the training data"
+            )
+        log.warning("warning: %s was trained for other events than those of %s, which lacks %s", path, root, lacking)
 
     def _check_length(self, dataset: AVEDataset) -> None:
         least = self.config.model.top_segments
