@@ -245,25 +245,22 @@ class Experiment:
         """Compare the events of the checkpoint with those of the data, as far as both are known; warn of other names.
 
         Raises:
-            InputError: the data have more or fewer events, or the same ones in another order.
+            InputError: the data have the same events in another order.
         """
         path, root = self.checkpoint.path, self.folder.root
-        trained, found = self.checkpoint.class_names, self.folder.annotated_names()
+        trained, found = self.checkpoint.class_names, self.folder.annotated_names() or []
         if not trained or not found or trained == found:
             return
-        lacking = listed([repr(name) for name in trained if name not in found])
-        without = f", and lacks {lacking}" if lacking else ""
-        if len(trained) != len(found):
+        others = [repr(name) for name in dict.fromkeys((*trained, *found)) if name not in trained or name not in found]
+        if not others:
             raise InputError(
-                f"{path} was trained for {len(trained)} events, {root} has {len(found)}{without}: name the data that it "
-                "was trained on with --data_root"
+                f"{root} has the events of {path} in another order, so that its labels would count as other events: "
+                "give it Annotations.txt and labels in the order of the training data"
             )
-        if not lacking:
-            raise InputError(
-                f"{root} has the events that {path} was trained for in another order, so that its labels would count as "
-                "other events: use Annotations.txt and labels in the order of the training data"
-            )
-        log.warning("warning: %s was trained for other events than those of %s, which lacks %s", path, root, lacking)
+        log.warning(
+            "warning: the checkpoint was trained for other events than those of %s: only one of them has %s",
+            *(root, listed(others)),
+        )
 
     def _check_length(self, dataset: AVEDataset) -> None:
         least = self.config.model.top_segments
