@@ -192,7 +192,7 @@ def test_bad_videos_do_not_stop_the_others(run, checkpoint, weights, tmp_path):
     good = [film(tmp_path / f"{name}.mp4", "Buzzer", 1, 3, 3) for name in ("first", "last")]
     mute, missing = write_video(tmp_path / "mute.mp4", 2, lambda _: grey(20), None), tmp_path / "missing.mp4"
     no_numbers = write_video(
-        tmp_path / "nan.mkv", 2, lambda _: grey(20), lambda times: times / 0 * 0, sound_codec="pcm_f32le"
+        tmp_path / "nan.mkv", 2, lambda _: grey(20), lambda times: times * np.nan, sound_codec="pcm_f32le"
     )
     videos = (good[0], mute, missing, no_numbers, good[1])
     flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
