@@ -118,15 +118,15 @@ class AVEDataset(Dataset):
                     "or leave the rows out of the split"
                 )
 
-    def describe_rows(self, videos: Sequence[int], modality: int = 0) -> str:
-        """The rows of some videos, with their ids, by feature file, for error messages."""
+    def describe_rows(self, videos: Sequence[int], modality: int = 0, most: int = 20) -> str:
+        """The rows of some videos, with their ids, by feature file, for error messages; ``most`` in each."""
         described = []
         for part, files in enumerate(self.parts):
             path = files[modality].path
             rows = [int(self.rows[video]) for video in videos if self.part_of[video] == part]
             ids = video_ids(path.parent, rows) if path.name in FEATURES else [""] * len(rows)  # the noisy have none
             named = [f"{row} ({name})" if name else row for row, name in zip(rows, ids, strict=True)]
-            described += [f"[{listed(named, len(named))}] of {path.name}"] if named else []
+            described += [f"[{listed(named, most)}] of {path.name}"] if named else []
         return " and ".join(described)
 
     def __getitem__(self, index: int) -> Batch:
