@@ -88,22 +88,10 @@ class Experiment:
             raise InputError(f"{self._hardware()} has no bfloat16: use --precision fp32")
         self.model = self._make_model(model_class)
         dtype = parameter_dtype(self.config.training.precision)
-        self.folder = AVEFolder(self._data_root(), self.config.model, dtype)
-
-    def _data_root(self) -> Path:
-        """``--data_root``; without it, the data of the run that is evaluated or resumed, if they are still there."""
-        default = self.options.data_root or DATA_ROOT
-        if self.options.data_root or not (self.resumes or self.options.evaluate):
-            return default
-        run = RunFolder(self.checkpoint.path.parent)
-        recorded = run.recorded_data_root()
-        if recorded is None:
-            return default
-        if not recorded.is_dir():
-            log.info("data: %s, because %s, which %s names, is not there", default, recorded, run.config)
-            return default
-        log.info("data: %s, as in %s", recorded, run.config)
-        return recorded
+        root = options.data_root
+        if root is None and (self.resumes or options.evaluate):
+            root = RunFolder(path.parent).recorded_data_root()
+        self.folder = AVEFolder(root or DATA_ROOT, self.config.model, dtype)
 
     def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
         require_memory_for(model_class, self.config)

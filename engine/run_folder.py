@@ -103,10 +103,14 @@ class RunFolder:
         self._open(first_epoch)
 
     def recorded_data_root(self) -> Path | None:
-        """The data of the run, by ``config.json``; None if it does not say."""
+        """The data of the run, by ``config.json``; None if it names none, or they are no longer there. Logs which."""
         arguments = self._recorded().get("arguments")
-        root = arguments.get("data_root") if isinstance(arguments, dict) else None
-        return Path(root) if isinstance(root, str) else None
+        recorded = arguments.get("data_root") if isinstance(arguments, dict) else None
+        if not isinstance(recorded, str):
+            return None
+        there = Path(recorded).is_dir()
+        log.info("data of the run, by %s: %s%s", self.config, recorded, "" if there else ", which is no longer there")
+        return Path(recorded) if there else None
 
     def record(self, row: dict[str, float | None]) -> None:
         """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None becomes an empty cell.

@@ -26,10 +26,10 @@ def data_of(checkpoint, data_root=None):
 def test_data_of_a_run_are_its_own_unless_others_are_named(moved, data_root, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert data_of(moved / "best.pth.tar") == data_of(moved / "last.pth.tar") == data_root
-        assert caplog.messages.count(f"data: {data_root}, as in {moved / 'config.json'}") == 2
+        assert caplog.messages.count(f"data of the run, by {moved / 'config.json'}: {data_root}") == 2
         caplog.clear()
         assert data_of(moved / "best.pth.tar", tmp_path) == tmp_path
-    assert "data:" not in caplog.text
+    assert "data of the run" not in caplog.text
 
 
 def test_data_that_are_gone_give_way_to_the_default(moved, tmp_path, caplog):
@@ -38,7 +38,7 @@ def test_data_that_are_gone_give_way_to_the_default(moved, tmp_path, caplog):
     (moved / "config.json").write_text(json.dumps(config))
     with caplog.at_level(logging.INFO):
         assert data_of(moved / "best.pth.tar") == DATA_ROOT
-    assert f"data: data, because {tmp_path / 'gone'}, which {moved / 'config.json'} names, is not there" in caplog.text
+    assert f"by {moved / 'config.json'}: {tmp_path / 'gone'}, which is no longer there" in caplog.text
 
 
 @pytest.mark.parametrize("contents", [None, "no JSON", "[]", '{"setting": "supervised", "versions": {}}'])

@@ -107,10 +107,11 @@ def test_nothing_is_scored_or_drawn(run, broken, trained, tmp_path, setting):
     assert [*tmp_path.glob("report/*"), *tmp_path.glob("attention/*")] == []
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 @pytest.mark.parametrize("setting", ["supervised", "weakly"])
-def test_only_the_bad_video_of_a_batch_is_named_under_scope_batch(make_trainer, setting):
+def test_only_the_bad_video_of_a_batch_is_named_under_scope_batch(make_trainer, setting, precision):
     """Although the outputs of the whole batch are not finite."""
-    trainer = make_trainer(setting, "fp32", scope="batch")
+    trainer = make_trainer(setting, precision, scope="batch")
     feed = trainer.feeds.test
     feed.held.visual[2, 7, 1, 0, 100] = math.nan
     with pytest.raises(InputError, match=rf"test split .* rows \[{feed.held.rows[2]} \([^,]*\)\] of visual_feature.h5"):
