@@ -10,6 +10,7 @@ from configs.config import CONFIGS, ROOT
 from configs.network import PRECISIONS, SCOPES
 from configs.variants import variants_of
 
+DATA_ROOT = Path("data")  # of every command that is given no other
 AUTO = Path("auto")  # --resume auto
 SPLITS = ("train", "val", "test")
 FEEDS = ("auto", "device", "ram", "stream")  # places of the features during a run
@@ -24,7 +25,7 @@ class Options:
     default_config: Path  # of the setting
     overrides: dict[str, object]  # hyperparameters given as flags
     gpu: str
-    data_root: Path
+    data_root: Path | None  # named on the command line
     snapshot_pref: Path | None  # named on the command line
     default_snapshot_pref: Path  # of the setting
     resume: Path | None  # a checkpoint; Path("auto") is last.pth.tar of the run's folder, if it is there
@@ -77,9 +78,8 @@ def parse_options(
     add(
         "--data_root",
         type=_path,
-        default=Path("./data"),
         metavar="DIR",
-        help="features in the AVE layout (default: ./data)",
+        help=f"features in the AVE layout (default: those of the run that is evaluated or resumed; else {DATA_ROOT})",
     )
     add("--gpu", default="0", metavar="N", help=GPU_HELP)
     add(

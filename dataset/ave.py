@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import MAGANConfig
-from dataset.annotations import class_names, read_annotations
+from dataset.annotations import class_names, read_annotations, video_ids
 from dataset.extraction.record import read_extraction
 from dataset.features import FeatureFile
 from dataset.labels import read_labels, read_order, video_events
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, has_noisy_set, segment_label_file
 from dataset.sources import require_files
 from utils.errors import InputError
+from utils.wording import listed
 
 MODALITIES = ("visual", "audio")
 
@@ -42,11 +43,16 @@ class AVEDataset(Dataset):
     Args:
         parts: visual and audio features, labels of all their rows, and the rows that belong to the data set.
         dtype: of features that are not stored as float16; those stay float16.
+        split: its name.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]], dtype: torch.dtype
+        self,
+        parts: Sequence[tuple[FeatureFile, FeatureFile, np.ndarray, np.ndarray]],
+        dtype: torch.dtype,
+        split: str = "train",
     ) -> None:
+        self.split = split
         self.parts = [(visual, audio) for visual, audio, _, _ in parts]
         self.rows = torch.from_numpy(np.concatenate([rows for *_, rows in parts]))
         self.part_of = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(rows) for *_, rows in parts]))
@@ -99,30 +105,61 @@ class AVEDataset(Dataset):
         for file in chain(*self.parts):
             file.close()
 
-    def describe_rows(self, indices: Sequence[int]) -> list[str]:
-        """The rows of some videos by feature file, for error messages."""
+    def require_finite(self, finite: Tensor) -> None:
+        """Refuse features that are not finite.
+
+        Args:
+            finite: whether the visual and the audio features of each video are, (n, 2).
+
+        Raises:
+            InputError: names the split, the file, and the rows and ids of those that are not.
+        """
+        for modality, source in enumerate(self.sources):
+            videos = source[~finite[:, modality]].tolist()
+            if videos:
+                raise InputError(
+                    f"{self.parts[0][modality].path.parent}: features of the {self.split} split are not finite, or too "
+                    f"large for {str(self.dtype).removeprefix('torch.')}: rows {self.describe_rows(videos, modality)}. "
+                    "No accuracy or prediction may come from them: make or download the features of these rows again, "
+                    "or leave the rows out of the split"
+                )
+
+    def describe_rows(self, videos: Sequence[int], modality: int = 0, most: int = 20) -> str:
+        """The rows of some videos, with their ids, by feature file, for error messages; ``most`` in each."""
         described = []
-        for part, (visual, _) in enumerate(self.parts):
-            here = [index for index in indices if self.part_of[index] == part]
-            if here:
-                described.append(f"{self.rows[here].tolist()} of {visual.path.name}")
-        return described
+        for part, files in enumerate(self.parts):
+            path = files[modality].path
+            rows = [int(self.rows[video]) for video in videos if self.part_of[video] == part]
+            ids = video_ids(path.parent, rows) if path.name in FEATURES else [""] * len(rows)  # the noisy have none
+            named = [f"{row} ({name})" if name else row for row, name in zip(rows, ids, strict=True)]
+            described += [f"[{listed(named, most)}] of {path.name}"] if named else []
+        return " and ".join(described)
 
     def __getitem__(self, index: int) -> Batch:
         return Batch(*(tensor[0] for tensor in self.__getitems__([index])))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        index = torch.as_tensor(indices)
-        return Batch(self._read(0, index), self._read(1, index), self.labels[index], self.rows[index])
+        out = self.allocate(len(indices))
+        self.read_into(out, torch.as_tensor(indices))
+        return out
 
-    def _read(self, modality: int, index: Tensor) -> Tensor:
-        files = [part[modality] for part in self.parts]
-        out = np.empty((len(index), *files[0].shape[1:]), self._dtype(files))
-        source = self.sources[modality][index]
-        for part, file in enumerate(files):
-            places = torch.nonzero(self.part_of[source] == part).flatten()
-            file.read(self.rows[source[places]].tolist(), out, places.tolist())
-        return torch.from_numpy(out)
+    def allocate(self, length: int, device: torch.device | None = None) -> Batch:
+        """Room for some of the videos, on the CPU by default."""
+        features = (
+            torch.empty(length, *files[0].shape[1:], dtype=getattr(torch, self._dtype(files).name), device=device)
+            for files in zip(*self.parts, strict=True)
+        )
+        others = (tensor.new_empty((length, *tensor.shape[1:]), device=device) for tensor in (self.labels, self.rows))
+        return Batch(*features, *others)
+
+    def read_into(self, out: Batch, index: Tensor) -> None:
+        """Read the videos of ``index`` into ``out``, which is on the CPU."""
+        for features, source, files in zip(out[:2], self.sources, zip(*self.parts, strict=True), strict=True):
+            for part, file in enumerate(files):
+                places = torch.nonzero(self.part_of[source[index]] == part).flatten()
+                file.read(self.rows[source[index][places]].tolist(), features.numpy(), places.tolist())
+        out.labels.copy_(self.labels[index])
+        out.rows.copy_(self.rows[index])
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
         is_half = all(file.dtype == np.float16 for file in files)
@@ -150,7 +187,7 @@ class AVEFolder:
         visual, audio = self._features(*FEATURES)
         labels = read_labels(segment_label_file(self.root), (*visual.shape[:2], self.num_events + 1))
         return AVEDataset(
-            [(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.dtype
+            [(visual, audio, labels, read_order(self.root / f"{name}_order.h5", len(visual)))], self.dtype, name
         )
 
     def weakly_labelled(self) -> AVEDataset:

@@ -3,10 +3,14 @@
 import logging
 import platform
 import re
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from configs import SCRIPTS
 from engine.distributed import Ranks
 from utils.errors import InputError
 
@@ -24,6 +28,8 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     """
     if gpu == "cpu":
         return torch.device("cpu")
+    if re.fullmatch(r"\d+(,\d+)+", gpu):
+        raise InputError(_several_gpus(gpu, sys.argv))
     accelerator, lack = torch.accelerator.current_accelerator(check_available=True), "no GPU here"
     if accelerator and accelerator.type == "mps":
         accelerator, lack = None, "MPS has no float64, in which decisions are made"
@@ -41,6 +47,18 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
         log.warning("warning: not tested on devices of type %s", accelerator.type)
     torch.accelerator.set_device_index(int(gpu))  # the default of everything that names no device, as pinned memory
     return torch.device(accelerator.type, int(gpu))
+
+
+def _several_gpus(gpu: str, command: Sequence[str]) -> str:
+    """The answer to ``--gpu 0,1`` in a command line."""
+    script, *arguments = command
+    if Path(script).name not in [path.name for path in SCRIPTS.values()]:
+        return f"--gpu is {gpu}, but this tool uses one GPU: name one of them"
+    rest = [each for each in arguments if each not in ("--gpu", gpu, f"--gpu={gpu}")]
+    return (
+        f"--gpu is {gpu}: a run on several GPUs has a process on each, which torchrun starts. Use these with\n"
+        f"  CUDA_VISIBLE_DEVICES={gpu} torchrun --nproc_per_node {gpu.count(',') + 1} {shlex.join([script, *rest])}"
+    )
 
 
 def describe(device: torch.device) -> str:

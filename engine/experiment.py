@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from configs import AUTO, CONFIGS, Config, Options, parse_options
+from configs.options import DATA_ROOT
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
 from dataset.doctor import require_valid_data
@@ -34,6 +35,7 @@ from utils.errors import InputError
 from utils.log import log_to_terminal
 from utils.memory import keep_freed_memory, out_of_memory_as_error
 from utils.progress import Progress
+from utils.wording import listed
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,10 @@ class Experiment:
             raise InputError(f"{self._hardware()} has no bfloat16: use --precision fp32")
         self.model = self._make_model(model_class)
         dtype = parameter_dtype(self.config.training.precision)
-        self.folder = AVEFolder(options.data_root, self.config.model, dtype)
+        root = options.data_root
+        if root is None and (self.resumes or options.evaluate):
+            root = RunFolder(path.parent).recorded_data_root()
+        self.folder = AVEFolder(root or DATA_ROOT, self.config.model, dtype)
 
     def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
         require_memory_for(model_class, self.config)
@@ -132,6 +137,7 @@ class Experiment:
         Returns:
             The evaluation; None for ``mismatched`` if all videos of the split show one event.
         """
+        self._check_events()
         split, model, training = self.options.split, self.config.model, self.config.training
         dataset = self.folder.split(split)
         self._check_length(dataset)
@@ -140,9 +146,6 @@ class Experiment:
             if dataset is None:
                 return None
         feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once
-        annotated = self.folder.annotated_names()
-        if self.checkpoint.class_names and annotated and self.checkpoint.class_names != annotated:
-            log.warning("warning: the checkpoint was trained for other events than those of %s", self.folder.root)
         trained, found = (each.get("preprocessing") for each in (self.checkpoint.extraction, self.folder.extraction()))
         if trained and found and trained != found:
             log.warning(
@@ -169,6 +172,8 @@ class Experiment:
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
         training, options = self.config.training, self.options
+        if self.resumes:
+            self._check_events()
         require_files(self.folder.root, training_files(self.folder.root, self.model.setting))
         for warning in require_valid_data(self.folder.root, self.config.model, self.model.setting):
             log.warning("warning: %s", warning)
@@ -180,15 +185,18 @@ class Experiment:
             check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
         place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
+        if self.ranks.is_main and not self.resumes:
+            self.run_folder.require_replaceable(self._replaces)
         run = None
         try:
             with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
-                # Once connected, all ranks have read the checkpoint that the main one will replace.
-                run = self._open_run() if self.ranks.is_main else None
                 feeds = Feeds(
                     self._feed(place, datasets[0], training.batch_size, training.seed),
                     *(self._feed(place, dataset, training.test_batch_size) for dataset in datasets[1:]),
                 )
+                # Features are loaded by now, so that bad ones cost no earlier run. Once connected, all ranks have read
+                # the checkpoint that the main one will replace.
+                run = self._open_run() if self.ranks.is_main else None
                 trainer = Trainer(
                     self.model,
                     self.config,
@@ -224,6 +232,27 @@ class Experiment:
             if run:
                 run.close()
 
+    def _check_events(self) -> None:
+        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of other names.
+
+        Raises:
+            InputError: the data have the same events in another order.
+        """
+        path, root = self.checkpoint.path, self.folder.root
+        trained, found = self.checkpoint.class_names, self.folder.annotated_names() or []
+        if not trained or not found or trained == found:
+            return
+        others = [repr(name) for name in dict.fromkeys((*trained, *found)) if name not in trained or name not in found]
+        if not others:
+            raise InputError(
+                f"{root} has the events of {path} in another order, so that its labels would count as other events: "
+                "give it Annotations.txt and labels in the order of the training data"
+            )
+        log.warning(
+            "warning: the checkpoint was trained for other events than those of %s: only one of them has %s",
+            *(root, listed(others)),
+        )
+
     def _check_length(self, dataset: AVEDataset) -> None:
         least = self.config.model.top_segments
         if dataset.num_segments < least:
@@ -233,13 +262,19 @@ class Experiment:
                 "the config)"
             )
 
+    @property
+    def _replaces(self) -> bool:
+        """Whether a new run may replace the one in its folder: --resume auto, one that ended before its first save."""
+        options = self.options
+        return options.overwrite or (options.resume == AUTO and not self.run_folder.best.exists())
+
     def _open_run(self) -> RunFolder:
         run, options = self.run_folder, self.options
         resolved = {
             "setting": self.model.setting,
             **self.config.as_dict(),
             "arguments": {
-                "data_root": str(options.data_root),
+                "data_root": str(self.folder.root.absolute()),
                 "device": str(self.device),
                 "processes": self.ranks.world_size,
                 "resume": str(options.resume) if options.resume else None,
@@ -250,9 +285,7 @@ class Experiment:
         if self.resumes:
             run.resume(resolved, TrainingState.from_dict(self.checkpoint.training.get("state")).epoch)
             return run
-        # --resume auto also replaces the files of a run that ended before its first save.
-        overwrite = options.overwrite or (options.resume == AUTO and not run.best.exists())
-        run.start(resolved, overwrite)
+        run.start(resolved, self._replaces)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
         return run
@@ -295,14 +328,15 @@ class Experiment:
             log.info("test split, %s", measures_text(columns, truth, self.config.model.num_events))
 
 
-def evaluation_of(checkpoint: Path, data_root: Path, gpu: str, split: str) -> Experiment:
+def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
     """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools.
 
     Raises:
         InputError: as ``Experiment``.
     """
     setting = load_checkpoint(checkpoint).setting
-    arguments = ("--evaluate", f"--resume={checkpoint}", f"--data_root={data_root}", f"--gpu={gpu}", f"--split={split}")
+    arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
+    arguments += [f"--data_root={data_root}"] if data_root else []
     options = parse_options(__doc__, str(CONFIGS[setting]), "", arguments)
     return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dataset import AVEDataset, Batch
 from dataset.batches import Batches
+from utils.arithmetic import finite
 from utils.errors import InputError
 from utils.progress import shows_bars
 
@@ -77,7 +78,11 @@ class StreamFeed:
 
 
 class ResidentFeed:
-    """Batches gathered from features that are held on ``device``, a GPU or the CPU; ``pinned`` as above."""
+    """Batches gathered from features that are held on ``device``, a GPU or the CPU; ``pinned`` as above.
+
+    Raises:
+        InputError: features cannot be read, or are not finite.
+    """
 
     def __init__(self, dataset: AVEDataset, batches: Batches, device: torch.device, pinned: bool = False) -> None:
         self.dataset = dataset
@@ -100,17 +105,17 @@ class ResidentFeed:
         return len(self.batches)
 
     def _load(self, device: torch.device) -> Batch:
-        held = None
+        held, are_finite = self.dataset.allocate(len(self.dataset), device), []
         chunks = torch.arange(len(self.dataset)).split(CHUNK)
         for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not shows_bars()):
-            batch = self.dataset.__getitems__(chunk)
-            if held is None:
-                shapes = [(len(self.dataset), *tensor.shape[1:]) for tensor in batch]
-                held = Batch(
-                    *(torch.empty(s, dtype=b.dtype, device=device) for s, b in zip(shapes, batch, strict=True))
-                )
-            for whole, part in zip(held, batch, strict=True):
-                whole[chunk[0] : chunk[-1] + 1] = part
+            loaded = Batch(*(whole[chunk[0] : chunk[-1] + 1] for whole in held))
+            if device.type == "cpu":
+                self.dataset.read_into(loaded, chunk)
+            else:
+                for whole, part in zip(loaded, self.dataset.__getitems__(chunk), strict=True):
+                    whole.copy_(part)
+            are_finite.append(torch.stack([finite(loaded.visual), finite(loaded.audio)], dim=1))
+        self.dataset.require_finite(torch.cat(are_finite).cpu())
         return held
 
     def _gather(self, tensor: Tensor, index: Tensor) -> Tensor:

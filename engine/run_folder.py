@@ -44,20 +44,9 @@ class RunFolder:
             overwrite: whether to replace a run that the folder holds.
 
         Raises:
-            InputError: the folder cannot be written, is in use, or holds a run that must not be replaced.
+            InputError: the folder cannot be written, is in use, or holds what must not be replaced.
         """
-        held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
-        if held and not overwrite:
-            resume = f"resume it with --resume {self.last}, " if LAST in held else ""
-            raise InputError(
-                f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
-                "--snapshot_pref, or replace it with --overwrite"
-            )
-        ours = bool(held) or self._has_our_config()
-        if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
-            raise InputError(
-                f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
-            )
+        held, ours = self.require_replaceable(overwrite)
         with os_error_as_input_error(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._acquire_lock()
@@ -70,6 +59,26 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
         self._write_config(resolved)
         self._open(first_epoch=1)
+
+    def require_replaceable(self, overwrite: bool) -> tuple[list[str], bool]:
+        """Check that a new run may take the folder; gives the files of a run in it, and whether one was ever there.
+
+        Raises:
+            InputError: it holds a run that must not be replaced, or files of another program.
+        """
+        held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
+        if held and not overwrite:
+            resume = f"resume it with --resume {self.last}, " if LAST in held else ""
+            raise InputError(
+                f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
+                "--snapshot_pref, or replace it with --overwrite"
+            )
+        ours = bool(held) or bool(self._recorded())
+        if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
+            raise InputError(
+                f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
+            )
+        return held, ours
 
     def resume(self, resolved: dict[str, Any], first_epoch: int) -> None:
         """Resume a run at ``first_epoch``, the first unfinished one; metrics from there on are removed.
@@ -92,6 +101,16 @@ class RunFolder:
                     self.metrics.unlink()
         self._write_config(resolved)
         self._open(first_epoch)
+
+    def recorded_data_root(self) -> Path | None:
+        """The data of the run, by ``config.json``; None if it names none, or they are no longer there. Logs which."""
+        arguments = self._recorded().get("arguments")
+        recorded = arguments.get("data_root") if isinstance(arguments, dict) else None
+        if not isinstance(recorded, str):
+            return None
+        there = Path(recorded).is_dir()
+        log.info("data of the run, by %s: %s%s", self.config, recorded, "" if there else ", which is no longer there")
+        return Path(recorded) if there else None
 
     def record(self, row: dict[str, float | None]) -> None:
         """Add an epoch to ``metrics.csv`` and to TensorBoard; ``epoch`` comes first, None becomes an empty cell.
@@ -154,12 +173,13 @@ class RunFolder:
         for name in (BEST, LAST, METRICS, CONFIG):
             (self.path / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
-    def _has_our_config(self) -> bool:
+    def _recorded(self) -> dict[str, Any]:
+        """The contents of ``config.json``; empty if a run has written none."""
         try:
             contents = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(contents, dict) and "setting" in contents and "versions" in contents
+            return {}
+        return contents if isinstance(contents, dict) and {"setting", "versions"} <= contents.keys() else {}
 
     def _read_metrics(self, first_epoch: int) -> list[dict]:
         try:

@@ -295,7 +295,8 @@ class Trainer:
                     "use a smaller --lr"
                 )
             return
-        rows = " and ".join(self.feeds.train.dataset.describe_rows(self.feeds.train.batches.whole()[iteration]))
+        batch = self.feeds.train.batches.whole()[iteration]
+        rows = self.feeds.train.dataset.describe_rows(batch, most=len(batch))
         raise InputError(
             f"the loss or a gradient is not finite in epoch {self.state.epoch}, iteration {iteration + 1}, whose batch "
             f"has the rows {rows}. The weights were not changed by it. Check the features of these rows; if they are "

@@ -15,7 +15,7 @@ from configs.ave import EVENTS
 from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
 from model.settings import MODELS
-from utils.arithmetic import allow_tf32, parameter_dtype
+from utils.arithmetic import allow_tf32, finite, parameter_dtype
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class TrainedMAGAN:
             A ``Prediction``, or a list of b.
 
         Raises:
-            ValueError: a shape or type does not fit, or a value is not finite; the message says which.
+            ValueError: a shape or type does not fit, or a feature or output is not finite; the message says which.
         """
         visual, audio, single = self._tensors(visual, audio)
         predictions = self._predictions([(visual, audio)])
@@ -134,13 +134,16 @@ class TrainedMAGAN:
         if not isinstance(features, Tensor):
             features = _as_tensor(features, weight.dtype)
         features = features.to(weight.device, weight.dtype)
-        if not features.isfinite().all():  # also if a value is too large for the network's dtype
-            raise ValueError(f"{modality} features are not all finite as {str(weight.dtype).removeprefix('torch.')}")
+        if not finite(features).all():  # also if a value is too large for the network's dtype
+            dtype = str(weight.dtype).removeprefix("torch.")
+            raise ValueError(f"{modality} features are not all finite as {dtype}, or too large for it")
         return features
 
     def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]]) -> list[Prediction]:
         """The predictions for b videos whose features (b, t, ...) come in parts."""
         event, classes = (probabilities.cpu().numpy() for probabilities in self._probabilities(parts))
+        if not (np.isfinite(event).all() and np.isfinite(classes).all()):
+            raise ValueError("the network's outputs are not finite: the features are too large for its arithmetic")
         return [self._prediction(*video) for video in zip(event, classes, strict=True)]
 
     @torch.inference_mode()

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from configs import CONFIGS, ROOT, SPLITS
-from configs.options import GPU_HELP
+from configs.options import DATA_ROOT, GPU_HELP
 from dataset.extraction.vgg19 import PREPROCESSING
 from engine.run_folder import BEST
 from utils.errors import InputError
@@ -28,8 +28,8 @@ def tool_parser(name: str, doc: str, *parents: argparse.ArgumentParser) -> argpa
 
 
 def data_root_option(help: str = "features in the AVE layout") -> argparse.ArgumentParser:
-    """``--data_root DIR``, by default ``./data``."""
-    return _option("--data_root", type=Path, default=Path("./data"), metavar="DIR", help=f"{help} (default: ./data)")
+    """``--data_root DIR``, by default ``data``."""
+    return _option("--data_root", type=Path, default=DATA_ROOT, metavar="DIR", help=f"{help} (default: {DATA_ROOT})")
 
 
 def gpu_option() -> argparse.ArgumentParser:
@@ -50,9 +50,14 @@ def split_option(help: str = "split to score") -> argparse.ArgumentParser:
     return _option("--split", choices=SPLITS, default="test", help=f"{help} (default: test)")
 
 
-def source_argument() -> argparse.ArgumentParser:
-    """``RUN_OR_CHECKPOINT``, kept as ``source``. ``checkpoint_of`` gives its checkpoint."""
-    return _option("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or checkpoint, ours or published")
+def source_arguments() -> argparse.ArgumentParser:
+    """``RUN_OR_CHECKPOINT``, kept as ``source``, and its ``--data_root``. ``checkpoint_of`` gives its checkpoint."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add = parser.add_argument
+    add("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or checkpoint, ours or published")
+    help = f"features in the AVE layout (default: those of the run; {DATA_ROOT} if it has none)"
+    add("--data_root", type=Path, metavar="DIR", help=help)
+    return parser
 
 
 def checkpoint_of(source: Path) -> Path:

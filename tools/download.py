@@ -22,6 +22,7 @@ from dataset.annotations import read_annotations, segment_labels
 from dataset.hdf5 import stored_in
 from dataset.layout import ANNOTATIONS, FILES, segment_label_file
 from dataset.published import DOWNLOADS, PUBLISHED_CHECKPOINT, PUBLISHED_CHECKPOINT_URL
+from dataset.sources import require_files
 from dataset.synthetic import NUM_SEGMENTS
 from model.checkpoint import load_checkpoint
 from tools.arguments import data_root_option, tool_parser
@@ -235,6 +236,7 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     require_packages("gdown", "pooch")
+    require_files(args.data_root, [])  # that it is no file
     if args.checkpoint:
         get_all([checkpoint_download(args.runs)])
     else:

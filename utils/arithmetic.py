@@ -1,4 +1,4 @@
-"""The precision that tensors are held and computed in."""
+"""The precision that tensors are held and computed in, and whether their values are finite."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -19,6 +19,16 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 def to_device(features: Tensor, device: torch.device, precision: str) -> Tensor:
     """Move features to ``device``, then cast to the parameters' dtype: float16 stays small on its way."""
     return features.to(device, non_blocking=True).to(parameter_dtype(precision))
+
+
+def finite(values: Tensor) -> Tensor:
+    """Whether the values (b, ...) are finite, and small enough to be squared, as a network does to them: (b,).
+
+    Does not wait for the device. Squares are float64 for float64, else float32.
+    """
+    values = values.flatten(1)
+    extremes = torch.stack([values.amax(1), values.amin(1)])  # much faster than isfinite of every value
+    return extremes.to(torch.promote_types(values.dtype, torch.float32)).square().isfinite().all(dim=0)
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -17,7 +17,7 @@ from dataset.extraction.vgg19 import MAP_SHAPE, VGG19
 from dataset.extraction.vggish import VGGish, log_mel
 from dataset.extraction.video import Second, Video, VideoError
 from dataset.extraction.weights import VGG19_WEIGHTS, VGGISH_WEIGHTS, fingerprint, load_public_weights
-from utils.arithmetic import allow_tf32
+from utils.arithmetic import allow_tf32, finite
 from utils.errors import InputError, reason_of
 from utils.memory import out_of_memory_as_error
 
@@ -66,7 +66,7 @@ class FeatureExtractor:
         the end of the pictures or of the sound, the features of its last second are repeated.
 
         Raises:
-            VideoError: as ``Video.seconds``.
+            VideoError: as ``Video.seconds``, or a feature is not finite.
             InputError: the memory is too small for a batch.
         """
         seconds = iter(seconds)
@@ -78,6 +78,8 @@ class FeatureExtractor:
                 means, last_map = self._visual([second for second in some if second.pictures is not None], last_map)
                 embeddings = self._audio([second.sound for second in some if second.sound is not None])
             visual, audio = _extended(means, visual, len(some)), _extended(embeddings, audio, len(some))
+            if not (finite(visual).all() and finite(audio).all()):
+                raise VideoError("gives features that are not finite: its sound has samples that are no numbers (NaN)")
             yield visual.numpy(), audio.numpy()
 
     def _visual(self, seconds: Sequence[Second], last_map: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,13 +178,13 @@ def extract_features(
         name = videos[video_id].name
         try:
             seconds, remarks = decoded.result()
+            visual, audio = zip(*extractor.features(seconds, frames_per_second), strict=True)
         except VideoError as error:
             problems[video_id] = str(error)
             log.warning("warning: %s is left out: it %s", name, error)
             continue
         for remark in remarks:
             log.warning("warning: %s %s", name, remark)
-        visual, audio = zip(*extractor.features(seconds, frames_per_second), strict=True)
         features = [torch.from_numpy(np.concatenate(parts)) for parts in (visual, audio)]
         store.add(video_id, videos[video_id], *(_extended(each, each, num_segments).numpy() for each in features))
     return problems

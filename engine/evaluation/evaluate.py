@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dataset import Batch
+from dataset import AVEDataset, Batch
 from engine.distributed import Ranks
 from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
 from model.magan import MAGAN
 from model.observation import Observation, observed
-from utils.arithmetic import allow_tf32, autocast, to_device
+from utils.arithmetic import allow_tf32, autocast, finite, to_device
+from utils.errors import InputError
 from utils.progress import Progress
 
 
@@ -72,6 +73,9 @@ def evaluate(
     """Predict every segment of a split with labels per segment, each on one of the ranks.
 
     On CUDA, float32 products are computed without TF32. ``detailed`` also keeps all of ``Details``.
+
+    Raises:
+        InputError: features or outputs are not finite; names the split, the rows and the ids.
     """
     model.eval()
     allow_tf32(False)
@@ -84,6 +88,7 @@ def evaluate(
 
     shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])
     whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
+    _require_finite(feed.dataset, whole["finite"], precision)
     details = None
     if detailed:
         observation = Observation(*(whole.get(name) for name in Observation._fields))
@@ -101,21 +106,36 @@ def evaluate_batch(
 ) -> dict[str, Tensor]:
     """``predicted``, ``truth``, ``event_probability`` and ``best_class`` of a batch, (b, t) each.
 
-    Nothing here waits for the device. With the ``observation`` of ``observed(model)``, also the values of ``Details``.
+    And ``finite``, (b, 3): whether the visual features, the audio features and the outputs are. Nothing here waits for
+    the device. With the ``observation`` of ``observed(model)``, also the values of ``Details``.
     """
     visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
     with autocast(device, precision):
         outputs = model(visual, audio)
+    scores = torch.cat([each for each in outputs if each is not None], dim=1)
     results = {
         "predicted": model.decide(outputs),
         "truth": batch.labels.argmax(dim=-1),
         "event_probability": torch.sigmoid(outputs.is_event.double()),
         "best_class": model.best_class(outputs).unsqueeze(-1).expand(outputs.is_event.shape),
+        "finite": torch.stack([finite(values) for values in (visual, audio, scores)], dim=1),
     }
     if observation:
         results["class_probability"] = model.class_probability(outputs)
         results |= {name: values.double() for name, values in observation()._asdict().items() if values is not None}
     return results
+
+
+def _require_finite(dataset: AVEDataset, are_finite: Tensor, precision: str) -> None:
+    dataset.require_finite(are_finite[:, :2])
+    videos = torch.nonzero(~are_finite[:, 2]).flatten().tolist()
+    if videos:
+        raise InputError(
+            f"the network's outputs for the {dataset.split} split are not finite in {precision}: rows "
+            f"{dataset.describe_rows(videos)}. No accuracy or prediction may come from them. The features of the split "
+            "are finite, but some are too large (python -m tools.check_data --full names them), or the weights of the "
+            "network are (train with a smaller --lr)"
+        )
 
 
 def _merge_shares(shares: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from configs import load_config
-from dataset import AVEFolder
+from dataset import AVEFolder, Batch
 from dataset.batches import Batches
 from engine.distributed import Ranks
 from engine.feeds import ResidentFeed
@@ -29,9 +29,11 @@ def make_trainer(data_root, small_config) -> Callable[..., Trainer]:
         train = folder.weakly_labelled() if setting == "weakly" else folder.split("train")
         datasets, size = (train, folder.split("val"), folder.split("test")), config.training.batch_size
         feeds = [
-            ResidentFeed(dataset, Batches(len(dataset), size, seed), torch.device(device))
+            ResidentFeed(dataset, Batches(len(dataset), size, seed), torch.device("cpu"))
             for dataset, seed in zip(datasets, (1, None, None), strict=True)
         ]
+        for feed in feeds:  # loaded on the CPU: that the features are finite is a value, which meta has not
+            feed.held = Batch(*(tensor.to(device) for tensor in feed.held))
         return Trainer(model, config, Feeds(*feeds), None, [], torch.device(device), math.inf, Ranks(), False)
 
     return make

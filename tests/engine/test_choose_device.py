@@ -1,6 +1,7 @@
 """``--gpu`` names an accelerator that PyTorch finds. There is none here, so the tests answer for PyTorch."""
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -62,6 +63,20 @@ def test_number_without_a_device_is_an_error(machine):
 def test_other_text_is_an_error(gpu):
     with pytest.raises(InputError, match="expected the number of a GPU or cpu"):
         choose_device(gpu, Ranks())
+
+
+@pytest.mark.parametrize("given", [["--gpu", "0,2"], ["--gpu=0,2"]])
+def test_several_gpus_are_answered_with_the_command_for_them(monkeypatch, given):
+    monkeypatch.setattr(sys, "argv", ["./weakly_main.py", "--b", "128", *given, "--snapshot_pref", "Exps/a b"])
+    with pytest.raises(InputError) as error:
+        choose_device("0,2", Ranks())
+    command = "CUDA_VISIBLE_DEVICES=0,2 torchrun --nproc_per_node 2 ./weakly_main.py --b 128 --snapshot_pref 'Exps/a b'"
+    assert str(error.value).splitlines()[1].strip() == command
+
+
+def test_tool_for_one_gpu_asks_for_one_of_several(run, trained):
+    result = run("tools.report", trained("supervised"), "--gpu", "0,1", status=2)
+    assert result.stderr.splitlines()[-1] == "error: --gpu is 0,1, but this tool uses one GPU: name one of them"
 
 
 def test_cpu_is_the_cpu(machine):

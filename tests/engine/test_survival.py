@@ -285,14 +285,15 @@ def test_bad_row_is_named_and_mending_it_gives_the_run_that_never_stopped(run, s
     epoch = Batches(len(order), 8, json.loads(small_config("supervised").read_text())["training"]["seed"])
     epoch.epoch = 2
     rows = [int(order[index]) for index in epoch.whole()[2]]
+    named = ", ".join(f"{row} (synthetic{row:05d})" for row in rows)
     at = (rows[3], 4, 0, 0, 17)
     run("supv_main.py", *flags[:-1], 1, "--snapshot_pref", folder)
     with h5py.File(root / "visual_feature.h5", "r+") as file:
         right = file["avadataset"][at]
         file["avadataset"][at] = float("inf")
-    again = (*flags, "--resume", "auto", "--snapshot_pref", folder, *SAVE_ALWAYS)
+    again = (*flags, "--resume", "auto", "--snapshot_pref", folder, "--features", "stream", *SAVE_ALWAYS)
     said = run("supv_main.py", *again, status=2).stderr
-    assert f"not finite in epoch 2, iteration 3, whose batch has the rows {rows} of visual_feature.h5. The" in said
+    assert f"not finite in epoch 2, iteration 3, whose batch has the rows [{named}] of visual_feature.h5. The" in said
     assert state_of(folder) == (2, 2)  # the last good one
     with h5py.File(root / "visual_feature.h5", "r+") as file:
         file["avadataset"][at] = right
@@ -308,6 +309,9 @@ def test_bad_row_of_the_noisy_videos_is_named_as_one_of_them(run, small_config, 
         file["avadataset"][11, 4, 7] = float("nan")  # no row that is looked at before training
     flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("weakly"), "--snapshot_pref", tmp_path / "r")
     said = run("weakly_main.py", *flags, status=2).stderr
+    assert "features of the train split are not finite" in said
+    assert "rows [11] of audio_feature_noisy.h5" in said
+    said = run("weakly_main.py", *flags, "--features", "stream", status=2).stderr
     noisy = said.split(" of visual_feature_noisy.h5")[0].rpartition("[")[2].rstrip("]").split(", ")
     assert "11" in noisy
 

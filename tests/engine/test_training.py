@@ -270,12 +270,12 @@ def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_
     result = run(
         "supv_main.py",
         *("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised")),
-        *("--snapshot_pref", tmp_path / "run"),
+        *("--snapshot_pref", tmp_path / "run", "--features", "stream"),
         status=2,
     )
     assert "not finite in epoch 1, iteration" in result.stderr
     rows = result.stderr.split("rows [")[1].split("]")[0].split(", ")
-    assert str(row) in rows
+    assert f"{row} (synthetic{row:05d})" in rows
     assert len(rows) <= 8
 
 

@@ -211,11 +211,24 @@ def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_se
         (torch.full(visual.shape, 1e40, dtype=torch.float64), audio, "visual features are not all finite as float32"),
         (np.full_like(visual, 1e40, np.longdouble), audio, "visual features are not all finite as float32"),
         (broken, audio, "visual features are not all finite"),
+        (
+            visual,
+            np.full_like(audio, 1e30, np.float32),
+            "audio features are not all finite as float32, or too large for it",
+        ),
         (["a"], audio, "visual features cannot be read as numbers"),
     ):
         with pytest.raises(ValueError, match="features") as error:
             model.predict(bad_visual, bad_audio)
         assert sentence in str(error.value)
+
+
+def test_outputs_that_are_not_finite_are_no_prediction(trained, test_set):
+    model = load_magan(trained("supervised") / "best.pth.tar")
+    with torch.no_grad():
+        model.network.localization.is_event.weight.fill_(3e38)
+    with pytest.raises(ValueError, match="the network's outputs are not finite"):
+        model.predict(*test_set)
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset.annotations import read_annotations
-from dataset.extraction.extractor import FeatureExtractor
+from dataset.extraction.extractor import FeatureExtractor, extract_features
 from dataset.extraction.video import Video
 from tests.tools.conftest import BAD, EXTRACTION, SEGMENTS
 from tests.videos import grey, silence, write_video
@@ -98,6 +98,16 @@ def test_frame_that_stays_goes_through_the_network_once(weights, tmp_path):
     )
     assert sum(pictures) == 6
     np.testing.assert_allclose(often, once, rtol=1e-4, atol=1e-4)
+
+
+def test_sound_without_numbers_leaves_its_video_out(weights, tmp_path):
+    def sound(times):
+        return np.where(times < 1, 0.1, np.nan)
+
+    videos = {"nan": write_video(tmp_path / "nan.mkv", 2, lambda _: grey(20), sound, sound_codec="pcm_f32le")}
+    extractor = FeatureExtractor(weights, "torchvision", torch.device("cpu"), batch_size=8)
+    problems = extract_features(videos, extractor, 2, 1, store=None)
+    assert problems["nan"].startswith("gives features that are not finite")
 
 
 def test_video_of_two_rows_is_extracted_once(extraction, footage):

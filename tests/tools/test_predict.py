@@ -194,14 +194,18 @@ def test_bad_videos_do_not_stop_the_others(run, checkpoint, weights, tmp_path):
     """They are named at once and listed at the end, and the exit status tells some from all."""
     good = [film(tmp_path / f"{name}.mp4", "Buzzer", 1, 3, 3) for name in ("first", "last")]
     mute, missing = write_video(tmp_path / "mute.mp4", 2, lambda _: grey(20), None), tmp_path / "missing.mp4"
-    videos = (good[0], mute, missing, good[1])
+    no_numbers = write_video(
+        tmp_path / "nan.mkv", 2, lambda _: grey(20), lambda times: times * np.nan, sound_codec="pcm_f32le"
+    )
+    videos = (good[0], mute, missing, no_numbers, good[1])
     flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
     result = run("tools.predict", *videos, *flags, "--json", status=1)
     assert [video["video"] for video in json.loads(result.stdout)["videos"]] == list(map(str, good))
-    *_, title, one, other = result.stderr.splitlines()
-    assert title == "2 of 4 videos cannot be used:"
+    *_, title, one, other, third = result.stderr.splitlines()
+    assert title == "3 of 5 videos cannot be used:"
     assert one.startswith(f"  {mute}: has no sound")
     assert other == f"  {missing}: not a file"
+    assert third.startswith(f"  {no_numbers}: gives features that are not finite: its sound has samples that are no")
     assert f"warning: {mute}: has no sound" in result.stderr
 
     result = run("tools.predict", mute, missing, *flags, "--json", status=2)

@@ -20,8 +20,9 @@ def accuracy_of(result):
     return float(RESULT.fullmatch(result.stdout.splitlines()[-1])[1])
 
 
-def score(run, setting, path, data_root, *flags):
-    return run(SCRIPTS[setting], "--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", path, *flags)
+def score(run, setting, path, data_root, *flags, status=0):
+    arguments = ("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", path, *flags)
+    return run(SCRIPTS[setting], *arguments, status=status)
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
@@ -184,10 +185,31 @@ def test_events_have_the_names_that_the_checkpoint_was_trained_with(run, trained
         *("--split", "train", "--predictions", tmp_path / "predictions.csv"),
     )
     assert ("was trained for other events" in result.stderr) == (annotated is not None)
+    assert ("only one of them has 'event 00', 'event 01'," in result.stderr) == (annotated is not None)
     with open(tmp_path / "predictions.csv", newline="") as file:
         found = {row["truth"] for row in csv.DictReader(file)}
     assert found < names
     assert len(found) > 20
+
+
+def test_data_without_one_of_the_events_are_no_score(run, trained, data_root, tmp_path):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    text = (root / "Annotations.txt").read_text()
+    (root / "Annotations.txt").write_text(text.replace("event 27", "event 26"))
+    run("tools.make_labels", "--annotations", root / "Annotations.txt", "--out", root, "--overwrite")
+    for flags in (("--evaluate",), ("--n_epoch", 4)):
+        checkpoint = trained("supervised") / "last.pth.tar"
+        said = run("supv_main.py", "--gpu", "cpu", "--data_root", root, "--resume", checkpoint, *flags, status=2).stderr
+        assert f"other events than those of {root}: only one of them has 'event 27'\n" in said
+        assert "28 events" in said or "num_events 27 where the config has 28" in said
+
+
+def test_events_in_another_order_are_no_score(run, trained, data_root, tmp_path):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    lines = (root / "Annotations.txt").read_text().splitlines(keepends=True)
+    (root / "Annotations.txt").write_text("".join(reversed(lines)))
+    said = score(run, "supervised", trained("supervised") / "best.pth.tar", root, status=2).stderr
+    assert f"{root} has the events of {trained('supervised') / 'best.pth.tar'} in another order" in said
 
 
 def test_train_split_can_be_scored(run, trained, data_root):
