@@ -72,8 +72,7 @@ def check_types(
 
     An int lies between 1 and 2**31 - 1; ``at_least`` and ``at_most`` give other limits by field name.
 
-    Raises:
-        TypeError, ValueError: the message names the field, its value and what was expected.
+    A ``TypeError`` or ``ValueError`` names the field, its value and what was expected.
     """
     for each in fields(config):
         value = getattr(config, each.name)

@@ -95,11 +95,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
-    """Read a checkpoint of ours or of the authors. Code in the file is never run.
-
-    Args:
-        path: the file.
-        setting: the setting that the checkpoint must be of; None accepts either.
+    """Read a checkpoint of ours or of the authors, of a certain ``setting`` or of either. Code in it is never run.
 
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, holds code, or is of the other setting.

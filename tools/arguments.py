@@ -11,13 +11,7 @@ from utils.errors import InputError
 
 
 def tool_parser(name: str, doc: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser for ``python -m tools.NAME`` that begins with the options of ``parents``.
-
-    Args:
-        name: of the tool's module.
-        doc: the docstring of the tool, shown by ``--help``.
-        parents: from the functions below.
-    """
+    """A parser for ``python -m tools.NAME`` with a docstring for ``--help`` and the options of the functions below."""
     return argparse.ArgumentParser(
         prog=f"python -m tools.{name}",
         description=doc,
@@ -56,11 +50,7 @@ def source_argument() -> argparse.ArgumentParser:
 
 
 def checkpoint_of(source: Path) -> Path:
-    """The checkpoint that a ``RUN_OR_CHECKPOINT`` stands for: the file itself, or the best epoch of a run folder.
-
-    Raises:
-        InputError: a run folder has no ``best.pth.tar``.
-    """
+    """The checkpoint that a ``RUN_OR_CHECKPOINT`` stands for: the file itself, or the best epoch of a run folder."""
     if not source.is_dir():
         return source
     if not (source / BEST).exists():
@@ -109,11 +99,7 @@ def extractor_options() -> argparse.ArgumentParser:
 
 
 def check_extractor_options(args: argparse.Namespace) -> None:
-    """Check the values of ``extractor_options``.
-
-    Raises:
-        InputError: a value is out of range, or ``--weights`` is not a directory.
-    """
+    """Check the values of ``extractor_options``."""
     for name in ("frames_per_second", "batch_size", "segments"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")

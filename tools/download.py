@@ -103,11 +103,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """The recorded SHA-256 of files of a folder, by name.
-
-    Raises:
-        InputError: the record cannot be read.
-    """
+    """The recorded SHA-256 of files of a folder, by name."""
     path = folder / CHECKSUMS
     if not path.exists():
         return {}
@@ -128,11 +124,7 @@ def record_checksum(path: Path, digest: str) -> None:
 
 
 def get_all(wanted: Sequence[Download]) -> None:
-    """Get all files that are available.
-
-    Raises:
-        InputError: a sentence for each one that is not.
-    """
+    """Get all files that are available; an ``InputError`` has a sentence for each one that is not."""
     failures = []
     for each in wanted:
         try:
@@ -150,11 +142,7 @@ def get_all(wanted: Sequence[Download]) -> None:
 
 
 def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
-    """Get all files, make the labels per segment, and check the folder; gives the exit status.
-
-    Raises:
-        InputError: files are not available.
-    """
+    """Get all files, make the labels per segment, and check the folder; gives the exit status."""
     get_all(wanted)
     if not segment_label_file(data_root).exists():
         labels = segment_labels(read_annotations(data_root / ANNOTATIONS, NUM_SEGMENTS), NUM_SEGMENTS)

@@ -86,11 +86,7 @@ def number_of_noisy_videos(out: Path, asked: int | None, events: list[str]) -> i
 
 
 def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarray]:
-    """The rows of the splits that have a file.
-
-    Raises:
-        InputError: a file does not fit the annotations, or a video is in two of them.
-    """
+    """The rows of the splits that have a file, none of them in two splits."""
     orders = {split: rows_of(path, annotations) for split, path in sets.items()}
     for one, other in combinations(orders, 2):
         if len(shared := np.intersect1d(orders[one], orders[other])):
@@ -113,11 +109,7 @@ def holds(path: Path, key: str, values: np.ndarray) -> bool:
 
 
 def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
-    """Write arrays, by file name; the files appear together at the end, or none of them does.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
+    """Write arrays, by file name; the files appear together at the end, or none of them does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with deferred_signals(), ExitStack() as stack:

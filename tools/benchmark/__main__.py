@@ -132,11 +132,7 @@ def measure(measurements: list[Measurement], conditions: Conditions) -> list[dic
 
 
 def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str, float]:
-    """``seconds`` and ``peak_memory_bytes`` of a measurement.
-
-    Raises:
-        InputError: it failed.
-    """
+    """``seconds`` and ``peak_memory_bytes`` of a measurement."""
     request = json.dumps([measurement.name, conditions, measurement.arguments])
     command = [sys.executable, "-m", "tools.benchmark.measurements", request]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

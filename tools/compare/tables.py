@@ -69,14 +69,7 @@ class Table(NamedTuple):
 
 
 def write_tables(plan: Plan, out: Path) -> list[Path]:
-    """Write the tables of a comparison, of which runs may be missing, into its folder.
-
-    Returns:
-        The files.
-
-    Raises:
-        InputError: a run's figures cannot be read, or a file cannot be written.
-    """
+    """Write the tables of a comparison, of which runs may be missing, into its folder; gives the files."""
     results = [read_result(run) for run in plan.runs(out)]
     missing = [f"{r.run.name} ({r.epochs} of {r.run.epochs} epochs)" for r in results if not r.complete]
     if missing:

@@ -85,11 +85,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
-    """Output files of each video, by flag: its picture and its rendered version.
-
-    Raises:
-        InputError: they cannot be written there.
-    """
+    """Output files of each video, by flag: its picture and its rendered version."""
     paths = {}
     for flag, suffix in (("plot", ".png"), ("render", ".mp4")):
         asked = getattr(args, flag)
