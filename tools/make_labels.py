@@ -25,7 +25,7 @@ from dataset.hdf5 import hdf5_image, open_hdf5, read_all
 from dataset.layout import FEATURES, FILES, NOISY
 from dataset.published import EVENTS
 from dataset.size import AVE
-from tools.arguments import tool_parser
+from tools.arguments import positive, tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, reason_of
@@ -47,13 +47,13 @@ def parse_arguments() -> argparse.Namespace:
         )
     add(
         "--segments",
-        type=int,
+        type=positive,
         metavar="N",
         help=f"seconds of a video (default: as the features in DIR have, else {AVE.segments})",
     )
     add(
         "--noisy",
-        type=int,
+        type=positive,
         metavar="N",
         help=f"rows of labels_noisy.h5 (default: as the noisy features in DIR have, else {AVE.noisy} for AVE's events "
         "and no such file for others)",
@@ -121,9 +121,6 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
 
 def main() -> None:
     args = parse_arguments()
-    for name in ("segments", "noisy"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
     num_segments = number_of_segments(args.out, args.segments)
     annotations = read_annotations(args.annotations, num_segments)
     events = class_names(annotations)
