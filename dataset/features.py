@@ -14,12 +14,8 @@ from utils.errors import InputError
 class FeatureFile:
     """An HDF5 file of features, opened on first use in each process that reads it.
 
-    HDF5 handles do not survive a fork, so each DataLoader worker opens its own.
-
-    Args:
-        path: the file.
-        ndim: the number of axes its data must have.
-        width: the length its last axis must have.
+    HDF5 handles do not survive a fork, so each DataLoader worker opens its own. The data have ``ndim`` axes, the last
+    one of length ``width``.
 
     Raises:
         InputError: the file is not HDF5, lacks the data set, or its shape or type does not fit.
