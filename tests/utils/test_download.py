@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from tests.server import serving
 from utils import download as module
 from utils.download import download
