@@ -1,11 +1,11 @@
 """Fully supervised MAGAN: train it on labels per segment, or evaluate a checkpoint."""
 
 from utils.command import run_command
-from utils.startup import imports_interruptible
+from utils.startup import exit_at_once, handling_stop_signals
 
 
 def main() -> None:
-    with imports_interruptible():
+    with handling_stop_signals(exit_at_once):
         from configs import parse_options
         from engine.experiment import Experiment
         from model import SupervisedMAGAN

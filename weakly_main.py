@@ -1,11 +1,11 @@
 """Weakly-supervised MAGAN: train it on labels per video, or evaluate a checkpoint on labels per segment."""
 
 from utils.command import run_command
-from utils.startup import imports_interruptible
+from utils.startup import exit_at_once, handling_stop_signals
 
 
 def main() -> None:
-    with imports_interruptible():
+    with handling_stop_signals(exit_at_once):
         from configs import parse_options
         from dataset import AVEFolder
         from engine.experiment import Experiment

@@ -13,23 +13,3 @@ from configs.config import (
 )
 from configs.network import PRECISIONS, SCOPES, MAGANConfig
 from configs.options import AUTO, FEEDS, SPLITS, Options, parse_options
-
-__all__ = [
-    "AUTO",
-    "CONFIGS",
-    "FEEDS",
-    "PRECISIONS",
-    "PUBLISHED_VALUES",
-    "ROOT",
-    "SCOPES",
-    "SCRIPTS",
-    "SETTING_NAMES",
-    "SPLITS",
-    "Config",
-    "MAGANConfig",
-    "Options",
-    "TrainingConfig",
-    "load_config",
-    "parse_config",
-    "parse_options",
-]

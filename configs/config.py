@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as short_repr  # shortens a value of any size
 
-from configs.network import PRECISIONS, MAGANConfig, check_types
+from configs.network import PRECISIONS, MAGANConfig, check_types, require
 from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent  # of the repository
@@ -58,18 +58,14 @@ class TrainingConfig:
             at_most={"seed": 2**44 - 1, "num_workers": 256},
         )
         for name in ("lr", "lr_factor", "clip_gradient"):
-            if not 0 < getattr(self, name) <= sys.float_info.max:
-                raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected more than 0")
+            require(self, name, lambda value: 0 < value <= sys.float_info.max, "more than 0")
         if not all(type(epoch) is int and epoch > 0 for epoch in self.lr_milestones):
             raise ValueError(
                 f"lr_milestones is {short_repr(list(self.lr_milestones))}, expected epochs, whole numbers from 1"
             )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {short_repr(self.precision)}, expected one of {', '.join(PRECISIONS)}")
-        if self.select not in ("test", "val"):
-            raise ValueError(f"select is {short_repr(self.select)}, expected test or val")
-        if self.calibrate not in ("none", "val"):
-            raise ValueError(f"calibrate is {short_repr(self.calibrate)}, expected none or val")
+        require(self, "precision", lambda precision: precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+        require(self, "select", lambda split: split in ("test", "val"), "test or val")
+        require(self, "calibrate", lambda split: split in ("none", "val"), "none or val")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The hyperparameters of the network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from reprlib import repr as short_repr  # shortens a value of any size
 from types import MappingProxyType
+from typing import Any
 
 from configs.variants import sorted_variants
 
@@ -46,21 +47,20 @@ class MAGANConfig:
         check_types(self)
         object.__setattr__(self, "variant", sorted_variants(self.variant))
         for name in (each.name for each in fields(self) if each.name.endswith("dropout")):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {short_repr(getattr(self, name))}, expected at least 0 and less than 1")
+            require(self, name, lambda share: 0 <= share < 1, "at least 0 and less than 1")
+        heads = self.num_heads
         for name in ("visual_dim", "audio_dim", "d_model"):
-            if getattr(self, name) % self.num_heads:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected a multiple of num_heads ({self.num_heads})"
-                )
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {short_repr(self.alpha)}, expected 0 to 1")
-        if not 0 < self.event_threshold < 1:
-            raise ValueError(
-                f"event_threshold is {short_repr(self.event_threshold)}, expected more than 0 and less than 1"
-            )
-        if self.scope not in SCOPES:
-            raise ValueError(f"scope is {short_repr(self.scope)}, expected one of {', '.join(SCOPES)}")
+            require(self, name, lambda width: width % heads == 0, f"a multiple of num_heads ({heads})")
+        require(self, "alpha", lambda alpha: 0 <= alpha <= 1, "0 to 1")
+        require(self, "event_threshold", lambda threshold: 0 < threshold < 1, "more than 0 and less than 1")
+        require(self, "scope", lambda scope: scope in SCOPES, f"one of {', '.join(SCOPES)}")
+
+
+def require(config: object, name: str, valid: Callable[[Any], bool], expected: str) -> None:
+    """Raise a ``ValueError`` that names the field, its value and what was expected unless the value is ``valid``."""
+    value = getattr(config, name)
+    if not valid(value):
+        raise ValueError(f"{name} is {short_repr(value)}, expected {expected}")
 
 
 def check_types(
@@ -72,8 +72,7 @@ def check_types(
 
     An int lies between 1 and 2**31 - 1; ``at_least`` and ``at_most`` give other limits by field name.
 
-    Raises:
-        TypeError, ValueError: the message names the field, its value and what was expected.
+    A ``TypeError`` or ``ValueError`` names the field, its value and what was expected.
     """
     for each in fields(config):
         value = getattr(config, each.name)

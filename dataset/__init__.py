@@ -1,5 +1,3 @@
 """The data: features and labels in the AVE layout, real or synthetic."""
 
 from dataset.ave import AVEDataset, AVEFolder, Batch
-
-__all__ = ["AVEDataset", "AVEFolder", "Batch"]

@@ -167,12 +167,9 @@ class AVEDataset(Dataset):
 
 
 class AVEFolder:
-    """A folder in the AVE layout.
+    """A folder in the AVE layout, whose files have the number of events and the feature widths of ``config``.
 
-    Args:
-        root: the folder.
-        config: of the network: its number of events and feature widths must be those of the files.
-        dtype: of features that are not stored as float16, ``torch.float32`` or ``torch.float64``.
+    Features that are not stored as float16 are read as ``dtype``, ``torch.float32`` or ``torch.float64``.
     """
 
     def __init__(self, root: Path, config: MAGANConfig, dtype: torch.dtype) -> None:

@@ -40,12 +40,8 @@ def require_channels_last(path: Path, shape: Sequence[int], width: int | None = 
 class FeatureFile:
     """An HDF5 file of features, opened at the first read in each process that reads it, and open until ``close``.
 
-    HDF5 handles do not survive a fork, so each DataLoader worker opens its own.
-
-    Args:
-        path: the file.
-        ndim: the number of axes its data must have.
-        width: the length its last axis must have.
+    HDF5 handles do not survive a fork, so each DataLoader worker opens its own. The data have ``ndim`` axes, the last
+    one of length ``width``.
 
     Raises:
         ChannelsFirstError: the maps of visual features have their channels first.

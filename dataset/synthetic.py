@@ -142,11 +142,9 @@ def write_synthetic_ave(
     One video is in memory at a time. The files appear together at the end; an interrupted call leaves none.
 
     Args:
-        out: the folder, which exists.
-        generator: makes the videos.
+        out: a folder that exists.
         annotations: one per video; their events are the generator's classes.
         num_noisy: number of videos without an event.
-        dtype: of the features, ``float16``, ``float32`` or ``float64``.
         progress: wraps the loop over all videos.
     """
     names = class_names(annotations)

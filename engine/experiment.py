@@ -45,10 +45,7 @@ MODALITY_NAMES = {"visual": "picture", "audio": "sound"}
 class Experiment:
     """The network, data and device that the command line of an entry script describes.
 
-    Args:
-        options: the command line.
-        model_class: the setting's network.
-        training_set: picks the setting's training videos from the data folder.
+    ``training_set`` picks the setting's training videos from the data folder.
 
     Raises:
         InputError: a checkpoint, a config, a flag or a data file cannot be used.
@@ -342,11 +339,7 @@ def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str
 
 
 def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
-    """Count the parameters of a network without making it.
-
-    Raises:
-        InputError: the config's network cannot be made.
-    """
+    """Count the parameters of a network without making it; an ``InputError`` says why it cannot be made."""
     try:
         with torch.device("meta"):  # shapes without values
             return sum(parameter.numel() for parameter in model_class(config.model).parameters())

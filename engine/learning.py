@@ -18,9 +18,7 @@ NEAR, STILL = 0.0025, 0.0005  # relative difference from the loss of alike score
 class LearningWatch:
     """Warns once if the loss stands where all classes score alike, which means that the network learns none of them.
 
-    Args:
-        model: a network, on any device.
-        dataset: its training videos, of which only a label is read.
+    Of ``dataset``, the training videos, only a label is read.
     """
 
     def __init__(self, model: MAGAN, dataset: AVEDataset) -> None:

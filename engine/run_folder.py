@@ -37,11 +37,9 @@ class RunFolder:
         self.rows: list[dict] = []  # of metrics.csv
 
     def start(self, resolved: dict[str, Any], overwrite: bool) -> None:
-        """Start a new run.
+        """Start a new run, in place of one that the folder holds if ``overwrite``.
 
-        Args:
-            resolved: hyperparameters and arguments, for ``config.json``.
-            overwrite: whether to replace a run that the folder holds.
+        ``resolved``, hyperparameters and arguments, goes into ``config.json``.
 
         Raises:
             InputError: the folder cannot be written, is in use, or holds what must not be replaced.
@@ -83,9 +81,7 @@ class RunFolder:
     def resume(self, resolved: dict[str, Any], first_epoch: int) -> None:
         """Resume a run at ``first_epoch``, the first unfinished one; metrics from there on are removed.
 
-        Args:
-            resolved: hyperparameters and arguments from now on, for ``config.json``.
-            first_epoch: the epoch that runs next.
+        ``resolved``, hyperparameters and arguments from now on, goes into ``config.json``.
 
         Raises:
             InputError: the folder cannot be written, is in use, or its ``metrics.csv`` was changed.
@@ -144,11 +140,7 @@ class RunFolder:
         self.lock.release()
 
     def _acquire_lock(self) -> None:
-        """Lock the folder until the run is closed or its process ends; the lock file names the process.
-
-        Raises:
-            InputError: another process holds the lock.
-        """
+        """Lock the folder until the run is closed or its process ends; the lock file names the process."""
         path = Path(self.lock.lock_file)
         try:
             self.lock.acquire()

@@ -30,7 +30,7 @@ from model.magan import MAGAN
 from utils.arithmetic import allow_tf32, autocast, parameter_dtype
 from utils.errors import InputError
 from utils.progress import Progress
-from utils.startup import stop_signals
+from utils.startup import handling_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,7 @@ class Feeds(NamedTuple):
 def run_fingerprint(datasets: Sequence[AVEDataset], ranks: Ranks, cuda_graph: bool) -> dict[str, Any]:
     """Fingerprint of everything besides the config that affects the results. Resuming checks it.
 
-    Args:
-        datasets: the training, val and test split.
-        ranks: the processes that train together.
-        cuda_graph: whether ``--cuda_graph`` is given, in release 1.0 ``--compile``.
+    ``cuda_graph`` is ``--cuda_graph``, in release 1.0 ``--compile``.
     """
     data = [dataset.fingerprint() for dataset in datasets]
     return {"data": data, "processes": ranks.world_size, "compiled": cuda_graph}
@@ -68,13 +65,9 @@ class Trainer:
 
     Args:
         model: on ``device``, in the dtype of the precision.
-        config: the hyperparameters.
-        feeds: of the training, val and test split.
         run: the opened run folder; None on ranks that do not write.
         class_names: of the events, for the checkpoints.
-        device: where the arithmetic runs.
         save_seconds: time between writes of ``last.pth.tar``, which is also written at the end.
-        ranks: the processes that train together.
         cuda_graph: whether to replay the step of a full batch as a CUDA graph, on CUDA and in one process.
         extraction: the settings of ``tools.extract_features`` that made the features, for the checkpoints.
     """
@@ -124,16 +117,12 @@ class Trainer:
             Interrupted: a signal arrived, and the state is saved.
             InputError: the loss or a gradient is not finite, or features cannot be read.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in stop_signals()}
-        try:
+        with handling_stop_signals(self._on_signal):
             while self.state.epoch <= self.config.training.n_epoch:
                 self.train_epoch()
                 self.finish_epoch()
             self.save_last()
             self.writer.finish()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def train_epoch(self) -> None:
         """Train on the remaining batches of the epoch."""

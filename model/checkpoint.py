@@ -46,6 +46,8 @@ _CONTENTS = {
     "scores": dict,
     "weights": dict,
     "training": dict,
+    "segments": int | None,
+    "extraction": dict,
 }
 
 
@@ -95,11 +97,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
-    """Read a checkpoint of ours or of the authors. Code in the file is never run.
-
-    Args:
-        path: the file.
-        setting: the setting that the checkpoint must be of; None accepts either.
+    """Read a checkpoint of ours or of the authors, of a certain ``setting`` or of either. Code in it is never run.
 
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, holds code, or is of the other setting.
@@ -169,10 +167,12 @@ def _read_ours(path: Path, contents: dict) -> Checkpoint:
     version = contents.get("version")
     if isinstance(version, int) and version != VERSION:
         raise InputError(f"{path}: has format version {version}, this program reads version {VERSION}")
-    contents = {"training": {}, **contents}  # best.pth.tar has none
+    # best.pth.tar has no training; files of release 1.0 have neither segments nor extraction.
+    contents = {"training": {}, "segments": None, "extraction": {}, **contents}
     for name, kind in _CONTENTS.items():
         if not isinstance(contents.get(name), kind):
-            raise InputError(f"{path}: was not written by this program: its {name} is not a {kind.__name__}")
+            kind = getattr(kind, "__name__", kind)
+            raise InputError(f"{path}: was not written by this program: its {name} is not a {kind}")
     weights, names = contents["weights"], contents["class_names"]
     _check_weights(path, weights)
     if not all(isinstance(name, str) for name in names):
@@ -186,13 +186,7 @@ def _read_ours(path: Path, contents: dict) -> Checkpoint:
         check_setting(config.model.variant, contents["setting"])
     except ValueError as error:
         raise InputError(f"{path}, its config: {error}") from error
-    segments = contents.get("segments")
-    if not isinstance(segments, (int, type(None))) or (segments is not None and segments < 1):
-        raise InputError(f"{path}: was not written by this program: its segments is not a number of seconds")
-    extraction = contents.get("extraction", {})
-    if not isinstance(extraction, dict):
-        raise InputError(f"{path}: was not written by this program: its extraction is not a dict")
-    scores, training = contents["scores"], contents["training"]
+    scores, training, segments, extraction = (contents[n] for n in ("scores", "training", "segments", "extraction"))
     return Checkpoint(path, contents["setting"], weights, config, names, scores, training, segments, extraction)
 
 

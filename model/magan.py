@@ -20,11 +20,7 @@ class MAGAN(nn.Module):
 
     A setting makes the whole network, then ``model.variants`` replaces what the config's variants change.
 
-    Args:
-        config: the hyperparameters.
-        unimodal_gates: the setting's unimodal gates.
-        num_classes: K, the number of classes that the setting scores, background included if it is scored as a class.
-        localization: the setting's heads.
+    ``num_classes`` is K, the number of classes that the setting scores, background included if it is scored as a class.
     """
 
     def __init__(
@@ -54,14 +50,11 @@ class MAGAN(nn.Module):
         self.localization = localization(config.d_model, num_classes)
 
     def forward(self, visual: Tensor, audio: Tensor) -> NamedTuple:
-        """Localise the event of each video.
+        """Localise the event of each video; gives the setting's named outputs.
 
         Args:
             visual: (b, t, h, w, 512), VGG-19 pool5 maps; any h and w.
             audio: (b, t, 128), VGGish embeddings; any t from ``config.top_segments`` up.
-
-        Returns:
-            The setting's named outputs.
 
         Raises:
             ValueError: a shape that does not fit; the message names it and what was expected.

@@ -19,9 +19,9 @@ import struct
 import sys
 from typing import Any
 
-PRELOADED = (
-    *("engine.experiment", "tools.predict.__main__", "tools.report.__main__", "tools.compare.__main__"),
-    *("tools.arguments", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av", "scipy.stats"),
+PRELOADED = (  # no __main__, which is what runs
+    *("engine.experiment", "tools.predict.event_plot", "tools.report.page", "tools.compare.tables", "tools.arguments"),
+    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av", "scipy.stats"),
 )
 STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
 LARGEST_REQUEST = 1 << 17

@@ -11,13 +11,7 @@ from utils.errors import InputError
 
 
 def tool_parser(name: str, doc: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser for ``python -m tools.NAME`` that begins with the options of ``parents``.
-
-    Args:
-        name: of the tool's module.
-        doc: the docstring of the tool, shown by ``--help``.
-        parents: from the functions below.
-    """
+    """A parser for ``python -m tools.NAME`` with a docstring for ``--help`` and the options of the functions below."""
     return argparse.ArgumentParser(
         prog=f"python -m tools.{name}",
         description=doc,
@@ -61,11 +55,7 @@ def source_arguments() -> argparse.ArgumentParser:
 
 
 def checkpoint_of(source: Path) -> Path:
-    """The checkpoint that a ``RUN_OR_CHECKPOINT`` stands for: the file itself, or the best epoch of a run folder.
-
-    Raises:
-        InputError: a run folder has no ``best.pth.tar``.
-    """
+    """The checkpoint that a ``RUN_OR_CHECKPOINT`` stands for: the file itself, or the best epoch of a run folder."""
     if not source.is_dir():
         return source
     if not (source / BEST).exists():
@@ -74,12 +64,12 @@ def checkpoint_of(source: Path) -> Path:
 
 
 def extractor_options() -> argparse.ArgumentParser:
-    """How features are made from a video, and where. Check the parsed values with ``check_extractor_options``."""
+    """How features are made from a video, and where."""
     parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
     add = parser.add_argument
     add(
         "--weights",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="folder with the files of weights, docs/VIDEOS.md names them (default: download them once)",
     )
@@ -98,14 +88,14 @@ def extractor_options() -> argparse.ArgumentParser:
     )
     add(
         "--frames_per_second",
-        type=int,
+        type=positive,
         default=16,
         metavar="N",
         help="pictures over which each second is averaged; fewer are faster, AVE has 16 (default: 16)",
     )
     add(
         "--batch_size",
-        type=int,
+        type=positive,
         default=32,
         metavar="N",
         help="pictures that go through VGG-19 at once (default: 32)",
@@ -113,17 +103,18 @@ def extractor_options() -> argparse.ArgumentParser:
     return parser
 
 
-def check_extractor_options(args: argparse.Namespace) -> None:
-    """Check the values of ``extractor_options``.
+def positive(text: str) -> int:
+    """The value of a flag, a whole number from 1."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number}, expected 1 or more")
+    return number
 
-    Raises:
-        InputError: a value is out of range, or ``--weights`` is not a directory.
-    """
-    for name in ("frames_per_second", "batch_size", "segments"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
-    if args.weights and not args.weights.is_dir():
-        raise InputError(f"--weights: {args.weights}: not a directory")
+
+def folder(text: str) -> Path:
+    """The value of a flag, a directory that exists."""
+    if not (path := Path(text)).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: not a directory")
+    return path
 
 
 def _option(*names: str, **options: object) -> argparse.ArgumentParser:

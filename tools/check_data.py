@@ -53,11 +53,7 @@ def file_row(report: Report, name: str) -> tuple[str, ...]:
 
 
 def check(root: Path, config: Path, full: bool) -> int:
-    """Check a folder and print the report; gives the exit status.
-
-    Raises:
-        InputError: the folder does not exist, or the config cannot be used.
-    """
+    """Check a folder and print the report; gives the exit status."""
     if not root.is_dir():
         raise InputError(f"{root}: not a directory, expected one with the files of the AVE layout")
 

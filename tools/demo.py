@@ -27,11 +27,7 @@ SETTINGS = {
 
 
 def run(*command: object, capture: bool = False) -> str | None:
-    """Run a command of the project; with ``capture``, return its standard output.
-
-    Raises:
-        InputError: the command failed.
-    """
+    """Run a command of the project; with ``capture``, return its standard output."""
     command = [str(part) for part in command]
     print("$ python", *command, file=sys.stderr)
     result = subprocess.run(

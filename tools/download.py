@@ -30,15 +30,13 @@ from tools.check_data import check
 from tools.make_labels import write_files
 from utils.atomic import atomic_write
 from utils.command import run_command
-from utils.download import SECONDS, checked, download, one_line
+from utils.download import download
 from utils.errors import AccessError, InputError, os_error_as_input_error
 from utils.log import log_to_terminal
 from utils.packages import require_packages
-from utils.progress import shows_bars
 
 log = logging.getLogger(__name__)
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum
-RETRIES = 3  # for each large file, after a lost connection
 
 
 class Download(NamedTuple):
@@ -47,20 +45,18 @@ class Download(NamedTuple):
     url: str
     path: Path
     check: Callable[[Path], object]  # raises InputError if a file is not the expected one, or incomplete
-    is_large: bool  # resumed by gdown, which also knows the pages of Google Drive
 
 
 def downloads(data_root: Path, runs: Path) -> list[Download]:
     """All files of AVE and the authors' checkpoint, the largest last."""
-    found = [Download(url, data_root / name, content_check(name), _on_drive(url)) for name, url in DOWNLOADS.items()]
-    found.append(checkpoint_download(runs))
-    return sorted(found, key=lambda each: (each.is_large, each.path.name.startswith("visual")))
+    found = [Download(url, data_root / name, content_check(name)) for name, url in DOWNLOADS.items()]
+    return sorted([*found, checkpoint_download(runs)], key=lambda each: each.path.name.startswith("visual"))
 
 
 def checkpoint_download(runs: Path) -> Download:
     """The authors' supervised checkpoint."""
-    url = PUBLISHED_CHECKPOINT_URL
-    return Download(url, runs / PUBLISHED_CHECKPOINT, lambda path: load_checkpoint(path, "supervised"), _on_drive(url))
+    path = runs / PUBLISHED_CHECKPOINT
+    return Download(PUBLISHED_CHECKPOINT_URL, path, lambda path: load_checkpoint(path, "supervised"))
 
 
 def content_check(name: str) -> Callable[[Path], object]:
@@ -78,8 +74,6 @@ def get(wanted: Download) -> None:
         InputError: the file is not available, or the existing one is whole but not as recorded.
     """
     path = wanted.path
-    with os_error_as_input_error(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
     recorded = read_checksums(path.parent)
     if path.exists():
         try:
@@ -99,57 +93,8 @@ def get(wanted: Download) -> None:
             record_checksum(path, digest)
             return
     log.info("%s: from %s", path, wanted.url)
-    transfer = download_large if wanted.is_large else download
-    transfer(wanted.url, path, wanted.check)
+    download(wanted.url, path, wanted.check)
     record_checksum(path, sha256_of(path))
-
-
-def download_large(url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """``utils.download.download`` for a large file: a transfer that was interrupted before is resumed.
-
-    Raises:
-        InputError: the file is not available, fails the check or cannot be written.
-    """
-    import gdown
-    from requests.exceptions import RequestException  # gdown depends on it
-
-    with os_error_as_input_error(path), atomic_write(path) as temporary:
-        temporary.unlink(missing_ok=True)  # gdown would take it for the whole file
-        try:
-            gdown.download(
-                url,
-                str(temporary),
-                quiet=not shows_bars(),
-                use_cookies=False,
-                resume=True,
-                log_messages={"start": "", "output": ""},
-                progress=None if shows_bars() else TenthsInLog(path.name),
-                timeout=SECONDS,
-                retries=RETRIES,
-            )
-        except (gdown.exceptions.DownloadError, RequestException) as error:
-            reason = one_line(error).split(" The received bytes")[0]
-            kept = "".join(f"; {part} is kept to resume from" for part in path.parent.glob(f"{temporary.name}*.part"))
-            raise InputError(f"{url}: not available: {reason}{kept}") from error
-        except OSError:
-            raise  # of the disk
-        except Exception as error:  # a page of Google Drive that gdown does not know
-            raise InputError(f"{url}: not available: gdown failed with {error!r:.200}") from error
-        checked(url, temporary, check)
-
-
-class TenthsInLog:
-    """Progress of a transfer without a terminal: a line in the log for each tenth of the file."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.next = 0.0  # part of the file that the next line waits for
-
-    def __call__(self, arrived: int, total: int | None) -> None:
-        part = arrived / total if total else 0.0
-        if part >= self.next:
-            log.info("%s: %.1f MB (%.0f %%)", self.name, arrived / 1e6, 100 * part)
-            self.next = part + 0.1
 
 
 def sha256_of(path: Path) -> str:
@@ -159,11 +104,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """The recorded SHA-256 of files of a folder, by name.
-
-    Raises:
-        InputError: the record cannot be read.
-    """
+    """The recorded SHA-256 of files of a folder, by name."""
     path = folder / CHECKSUMS
     if not path.exists():
         return {}
@@ -184,11 +125,7 @@ def record_checksum(path: Path, digest: str) -> None:
 
 
 def get_all(wanted: Sequence[Download]) -> None:
-    """Get all files that are available.
-
-    Raises:
-        InputError: a sentence for each one that is not.
-    """
+    """Get all files that are available; an ``InputError`` has a sentence for each one that is not."""
     failures = []
     for each in wanted:
         try:
@@ -206,11 +143,7 @@ def get_all(wanted: Sequence[Download]) -> None:
 
 
 def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
-    """Get all files, make the labels per segment, and check the folder; gives the exit status.
-
-    Raises:
-        InputError: files are not available.
-    """
+    """Get all files, make the labels per segment, and check the folder; gives the exit status."""
     get_all(wanted)
     if not segment_label_file(data_root).exists():
         labels = segment_labels(read_annotations(data_root / ANNOTATIONS, NUM_SEGMENTS), NUM_SEGMENTS)
@@ -235,16 +168,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    require_packages("gdown", "pooch")
+    require_packages("gdown")
     require_files(args.data_root, [])  # that it is no file
     if args.checkpoint:
         get_all([checkpoint_download(args.runs)])
     else:
         sys.exit(prepare(args.data_root, downloads(args.data_root, args.runs)))
-
-
-def _on_drive(url: str) -> bool:
-    return "drive.google" in url
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataset.extraction.vgg19 import PREPROCESSING
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
-from tools.arguments import check_extractor_options, extractor_options, tool_parser
+from tools.arguments import extractor_options, positive, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
         help="an Annotations.txt whose lines are the rows; those of videos that cannot be used are left out of the "
         f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
     )
-    add("--segments", type=int, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
+    add("--segments", type=positive, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
     add("--dtype", choices=("float16", "float32"), default="float32", help="type of the features (default: float32)")
     add("--overwrite", action="store_true", help="start again and replace the features in --out")
     return parser.parse_args()
@@ -56,7 +56,6 @@ def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str],
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_options(args)
     require_packages("av")
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
     from dataset.extraction.store import ExtractedFeatures  # needs PyAV

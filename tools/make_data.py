@@ -7,6 +7,7 @@ from pathlib import Path
 from dataset.annotations import class_names, read_annotations
 from dataset.layout import ANNOTATIONS, FILES
 from dataset.synthetic import NUM_SEGMENTS, SyntheticAVE, write_synthetic_ave
+from tools.arguments import positive
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -17,13 +18,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.make_data", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, created if necessary")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--videos", type=int, metavar="N", help="number of videos, at least one per event")
+    size.add_argument("--videos", type=positive, metavar="N", help="number of videos, at least one per event")
     size.add_argument(
         "--annotations", type=Path, metavar="FILE", help="take videos, events and times from this Annotations.txt"
     )
-    parser.add_argument("--classes", type=int, default=28, metavar="K", help="events, with --videos (default: 28)")
+    parser.add_argument("--classes", type=positive, default=28, metavar="K", help="events, with --videos (default: 28)")
     parser.add_argument(
-        "--noisy", type=int, metavar="N", help="videos without an event (default: 178 for every 4143 videos)"
+        "--noisy", type=positive, metavar="N", help="videos without an event (default: 178 for every 4143 videos)"
     )
     parser.add_argument(
         "--signal",
@@ -33,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
         help="events over noise: the smaller, the harder (default: 0.5)",
     )
     parser.add_argument(
-        "--map_size", type=int, default=7, metavar="N", help="height and width of the visual maps (default: 7)"
+        "--map_size", type=positive, default=7, metavar="N", help="height and width of the visual maps (default: 7)"
     )
     parser.add_argument(
         "--dtype",
@@ -49,9 +50,6 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    for name in ("videos", "classes", "noisy", "map_size"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}, expected 0 or more")
     if not 0 < args.signal < 1000:

@@ -25,7 +25,7 @@ from dataset.hdf5 import hdf5_image, open_hdf5, read_all, stored_in
 from dataset.layout import FEATURES, FILES, NOISY
 from dataset.published import EVENTS
 from dataset.size import AVE
-from tools.arguments import tool_parser
+from tools.arguments import positive, tool_parser
 from utils.atomic import atomic_write
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
@@ -47,13 +47,13 @@ def parse_arguments() -> argparse.Namespace:
         )
     add(
         "--segments",
-        type=int,
+        type=positive,
         metavar="N",
         help=f"seconds of a video (default: as the features in DIR have, else {AVE.segments})",
     )
     add(
         "--noisy",
-        type=int,
+        type=positive,
         metavar="N",
         help=f"rows of labels_noisy.h5 (default: as the noisy features in DIR have, else {AVE.noisy} for AVE's events "
         "and no such file for others)",
@@ -86,11 +86,7 @@ def number_of_noisy_videos(out: Path, asked: int | None, events: list[str]) -> i
 
 
 def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarray]:
-    """The rows of the splits that have a file.
-
-    Raises:
-        InputError: a file does not fit the annotations, or a video is in two of them.
-    """
+    """The rows of the splits that have a file, none of them in two splits."""
     orders = {split: rows_of(path, annotations) for split, path in sets.items()}
     for one, other in combinations(orders, 2):
         if len(shared := np.intersect1d(orders[one], orders[other])):
@@ -127,9 +123,6 @@ def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
 
 def main() -> None:
     args = parse_arguments()
-    for name in ("segments", "noisy"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}, expected 1 or more")
     num_segments = number_of_segments(args.out, args.segments)
     annotations = read_annotations(args.annotations, num_segments)
     events = class_names(annotations)

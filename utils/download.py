@@ -1,5 +1,6 @@
-"""Small files from the web, through pooch."""
+"""Files from the web, through gdown, which resumes transfers and knows the pages of Google Drive."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,16 @@ from utils.errors import InputError, os_error_as_input_error
 from utils.packages import require_packages
 from utils.progress import shows_bars
 
-BLOCK = 1 << 16  # bytes written at a time
+log = logging.getLogger(__name__)
+
 SECONDS = (20, 60)  # to wait for a connection, and for the next bytes
-RETRIES = 1
+RETRIES = 3  # after a lost connection
 
 
 def download(url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """Download a file, with a bar on a terminal. It appears at ``path`` whole and checked, or not at all.
+    """Download a file. It appears at ``path`` whole and checked, or not at all; an interrupted transfer is resumed.
+
+    Progress is a bar on a terminal, and otherwise a log line for each tenth of a file.
 
     Args:
         url: ``http`` or ``https``.
@@ -24,34 +28,49 @@ def download(url: str, path: Path, check: Callable[[Path], object]) -> None:
     Raises:
         InputError: the file is not available, fails the check or cannot be written.
     """
-    require_packages("pooch")
-    import pooch
-    from requests.exceptions import RequestException  # pooch depends on it
+    require_packages("gdown")
+    import gdown
+    from requests.exceptions import RequestException  # gdown depends on it
 
-    pooch.get_logger().setLevel("WARNING")
+    with os_error_as_input_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with os_error_as_input_error(path), atomic_write(path) as temporary:
-        temporary.unlink(missing_ok=True)  # left by a killed process
-        name = temporary.name
-        source = pooch.create(path.parent, "", registry={name: None}, urls={name: url}, retry_if_failed=RETRIES)
+        temporary.unlink(missing_ok=True)  # gdown would take it for the whole file
         try:
-            source.fetch(name, downloader=pooch.HTTPDownloader(shows_bars(), chunk_size=BLOCK, timeout=SECONDS))
-        except RequestException as error:
-            raise InputError(f"{url}: not available: {one_line(error)}") from error
-        checked(url, temporary, check)
+            gdown.download(
+                url,
+                str(temporary),
+                quiet=not shows_bars(),
+                use_cookies=False,
+                resume=True,
+                log_messages={"start": "", "output": ""},
+                progress=None if shows_bars() else TenthsInLog(path.name),
+                timeout=SECONDS,
+                retries=RETRIES,
+            )
+        except (gdown.exceptions.DownloadError, RequestException) as error:
+            reason = " ".join(str(error).split(".\nThe received bytes")[0].split())[:300].rstrip(".")
+            kept = "".join(f"; {part} is kept to resume from" for part in path.parent.glob(f"{temporary.name}*.part"))
+            raise InputError(f"{url}: not available: {reason}{kept}") from error
+        except OSError:
+            raise  # of the disk
+        except Exception as error:  # a page of Google Drive that gdown does not know
+            raise InputError(f"{url}: not available: gdown failed with {error!r:.200}") from error
+        try:
+            check(temporary)
+        except InputError as error:
+            raise InputError(f"{url}: not the expected file: {error}") from error
 
 
-def checked(url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """Run ``check`` on a downloaded file.
+class TenthsInLog:
+    """Progress of a transfer without a terminal: a line in the log for each tenth of the file."""
 
-    Raises:
-        InputError: the check fails; the message begins with the URL.
-    """
-    try:
-        check(path)
-    except InputError as error:
-        raise InputError(f"{url}: not the expected file: {error}") from error
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.next = 0.0  # part of the file that the next line waits for
 
-
-def one_line(error: Exception) -> str:
-    """The message of an error of a network library, shortened to one line."""
-    return " ".join(str(error).split())[:300].rstrip(".")
+    def __call__(self, arrived: int, total: int | None) -> None:
+        part = arrived / total if total else 0.0
+        if part >= self.next:
+            log.info("%s: %.1f MB (%.0f %%)", self.name, arrived / 1e6, 100 * part)
+            self.next = part + 0.1

@@ -32,11 +32,7 @@ def log_to_terminal(is_main: bool = True) -> None:
 
 
 def log_to_file(path: Path) -> logging.FileHandler:
-    """Also write the log to a file, with times, the lines logged so far included; gives the handler to remove later.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
+    """Also write the log to a file, with times, the lines logged so far included; gives the handler to remove later."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     root = logging.getLogger()

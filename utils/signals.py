@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.startup import stop_signals
+from utils.startup import handling_stop_signals
 
 
 @contextmanager
@@ -14,17 +14,13 @@ def deferred_signals() -> Iterator[Callable[[], None]]:
     A C library that calls back into Python, such as HDF5, can swallow an exception that a signal handler raises there.
     """
     arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in stop_signals()}
+    with handling_stop_signals(lambda number, _: arrived.append(number)) as before:
 
-    def deliver() -> None:
-        if arrived:
-            number = arrived.pop()
-            signal.signal(number, before[number])
-            signal.raise_signal(number)
+        def deliver() -> None:
+            if arrived:
+                number = arrived.pop()
+                signal.signal(number, before[number])
+                signal.raise_signal(number)
 
-    try:
         yield deliver
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     deliver()

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -40,11 +40,11 @@ def exit_at_once(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def imports_interruptible() -> Iterator[None]:
-    """Exit at once, with one line, on a signal that arrives while modules are imported."""
-    before = {number: signal.signal(number, exit_at_once) for number in stop_signals()}
+def handling_stop_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[dict[int, object]]:
+    """Handle stop signals by ``handler``; gives the handlers from before by signal, which return at the end."""
+    before = {number: signal.signal(number, handler) for number in stop_signals()}
     try:
-        yield
+        yield before
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -38,7 +38,6 @@ def check_folder(
     """Check a data folder.
 
     Args:
-        root: the folder.
         config: of the network to train: the folder must have its feature widths and number of events.
         settings: those to report on; features that none of them needs are not read.
         full: read every feature, not only some rows of each file.

@@ -36,7 +36,6 @@ class FeatureExtractor:
     Args:
         weights: folder of the weight files; None downloads the public ones.
         preprocessing: of the pictures, one of ``vgg19.PREPROCESSING``.
-        device: where the arithmetic runs.
         batch_size: pictures, or seconds of sound, that go through a network at once.
         precision: of the convolutions and products, ``fp32`` or ``bf16``.
 
@@ -164,14 +163,9 @@ def extract_features(
 
     Args:
         videos: files by video id.
-        extractor: the networks.
-        num_segments: t, seconds of each video; a shorter one repeats its last second.
+        num_segments: seconds of each video; a shorter one repeats its last second.
         frames_per_second: pictures over which a second is averaged.
-        store: of the features.
         progress: wraps the loop over the videos.
-
-    Raises:
-        InputError: features cannot be written.
     """
     problems = {}
     for video_id, decoded in progress(_decoded(videos, num_segments, frames_per_second)):

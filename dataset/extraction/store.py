@@ -48,11 +48,7 @@ class ExtractedFeatures:
             return False
 
     def add(self, video_id: str, source: Path, visual: np.ndarray, audio: np.ndarray) -> None:
-        """Store the features of a video, made from the file ``source``.
-
-        Raises:
-            InputError: they cannot be written.
-        """
+        """Store the features of a video, made from the file ``source``."""
         path = self._path(video_id)
         with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, visual=visual, audio=audio, source=np.array(_state(source)))
@@ -60,13 +56,8 @@ class ExtractedFeatures:
     def write_layout(self, video_ids: Sequence[str], annotations: Sequence[Annotation] | None, dtype: str) -> None:
         """Write the feature files, ``video_ids.txt`` and ``extraction.json``, all or none of them.
 
-        Args:
-            video_ids: of the rows, in their order; a video may have several.
-            annotations: of the rows; ``Annotations.txt`` is written from them.
-            dtype: of the features, ``float16`` or ``float32``.
-
-        Raises:
-            InputError: something cannot be written.
+        The rows are those of ``video_ids``, in which a video may occur several times. ``Annotations.txt`` is written if
+        there are annotations, one per row.
         """
         with os_error_as_input_error(self.out), deferred_signals() as deliver_signals, ExitStack() as stack:
             files = {name: stack.enter_context(new_hdf5(self.out / name)) for name in FEATURES}

@@ -45,13 +45,8 @@ class Second(NamedTuple):
 class Video:
     """A video file, read once, second by second.
 
-    Frame i of second k is the one that a player shows at k + (i + 1/2) / n. The last second counts if half of it
-    exists.
-
-    Args:
-        path: the file.
-        frames_per_second: n.
-        limit: number of seconds to read; None reads all of them.
+    Frame i of second k is the one that a player shows at k + (i + 1/2) / n, with n ``frames_per_second``. The last
+    second counts if half of it exists. All seconds are read, or as many as ``limit``.
     """
 
     def __init__(self, path: Path, frames_per_second: int, limit: int | None = None) -> None:

@@ -27,11 +27,7 @@ class WeightFile(NamedTuple):
     digest: str
 
     def check(self, path: Path) -> None:
-        """Check that ``path`` has the published contents.
-
-        Raises:
-            InputError: it has others.
-        """
+        """Raise an ``InputError`` unless ``path`` has the published contents."""
         algorithm, _, digits = self.digest.partition(":")
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, algorithm).hexdigest()
@@ -58,12 +54,9 @@ VGGISH_WEIGHTS = WeightFile(
 
 
 def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | None) -> None:
-    """Load a weight file into ``network``; entries of a classifier, which our networks lack, are ignored.
+    """Load a weight file into a ``VGG19`` or ``VGGish``; entries of a classifier, which these lack, are ignored.
 
-    Args:
-        network: a ``VGG19`` or ``VGGish``.
-        file: its weights.
-        folder: holds the file; None downloads it once, into PyTorch's cache. Code in the file is never run.
+    Without a ``folder`` that holds it, the file is downloaded once, into PyTorch's cache. Code in it is never run.
 
     Raises:
         InputError: the file is missing, not available, damaged, or of another network.

@@ -32,14 +32,7 @@ class Measures(NamedTuple):
 
 
 def measure(predicted: np.ndarray, truth: np.ndarray, num_events: int, event_probability: np.ndarray) -> Measures:
-    """Compute all measures of a split.
-
-    Args:
-        predicted: classes (n, t).
-        truth: classes (n, t).
-        num_events: K.
-        event_probability: (n, t), the probability that a segment shows an event, whichever.
-    """
+    """Compute all measures of a split from classes (n, t) and the probability (n, t) of an event, whichever."""
     correct, is_event, partial = predicted == truth, truth < num_events, partial_videos(truth, num_events)
     return Measures(
         _percent(correct),

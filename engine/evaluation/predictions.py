@@ -20,11 +20,7 @@ COLUMNS = ("row", "id", "second", "truth", "predicted", "event_probability", "cl
 
 
 def require_writable_name(path: Path) -> None:
-    """Check the path of an output file before long work.
-
-    Raises:
-        InputError: its directory does not exist, or it is a directory itself.
-    """
+    """Check before long work that the directory of an output file exists, and that it is no directory itself."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no directory {path.parent} to write it to")
     if path.is_dir():
@@ -49,9 +45,6 @@ def write_predictions(
     ``event_probability`` is below the threshold. Names and ids are ``spreadsheet_safe``. Ids that consist of letters,
     digits, - and _ stay as they are even if they begin with -, as some of AVE's do: they are harmless, and keys to
     other tables.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     names = [*map(spreadsheet_safe, class_names), BACKGROUND]
     rows = folder.split(split).rows.tolist()

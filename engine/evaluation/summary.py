@@ -54,10 +54,7 @@ def measures_table(columns: Mapping[str, Measures]) -> list[tuple[str, ...]]:
 def measures_text(columns: Mapping[str, Measures], truth: np.ndarray, num_events: int) -> str:
     """The measures of networks beside those of the yardsticks, and a sentence for each network that does not localize.
 
-    Args:
-        columns: the measures on a split by the name of the network.
-        truth: the classes (n, t) of the split.
-        num_events: K.
+    ``columns`` are the measures on a split by the name of the network, ``truth`` the classes (n, t) of the split.
     """
     partial = partial_videos(truth, num_events).sum()
     warnings = [localization_warning(measures, name) for name, measures in columns.items()]

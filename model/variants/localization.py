@@ -23,16 +23,6 @@ class WeightedLocalization(nn.Module):
         return is_event, (weights.unsqueeze(-1) * self.event(fused)).sum(dim=1)
 
 
-def mend_pooling(model: nn.Module) -> None:
-    """Score seconds and pool them by their weight."""
-    model.localization = WeightedLocalization(model.localization)
-
-
-def mend_decision(model: nn.Module) -> None:
-    """Let the scores of a second decide whether it is an event."""
-    model.event_logit = logit_of_best_event
-
-
 def logit_of_best_event(model: nn.Module, outputs: NamedTuple, fused: Tensor) -> Tensor:
     """Linear(fused_t) of the video's best event, less that of background: (b, t, d_model) to logits (b, t)."""
     scores = model.localization.event(fused)  # (b, t, K), background last

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 _HIGHEST = {"um": 2, "mm": 1}  # that a supervised gate can be
@@ -31,24 +31,6 @@ class WeaklySupervisedOutputsWithLogits(NamedTuple):
     gate_score: Tensor | None  # (b, K), unimodal score times multimodal score
     event_logits: Tensor  # (b, K)
     gate_logits: Tensor | None  # (b, K), the sum of unimodal and multimodal logits
-
-
-def mend_gate_terms(model: nn.Module) -> None:
-    """BCE(um_gate / 2) and BCE(mm_gate)."""
-    model.gate_term = gate_term_on_probabilities
-
-
-def mend_score_terms(model: nn.Module) -> None:
-    """CE of um_score and mm_score before their softmax."""
-    model.outputs = SupervisedOutputsWithLogits
-    model.score_term = score_term_on_logits
-
-
-def mend_loss(model: nn.Module) -> None:
-    """CE of the logits whose softmax is event, and CE of log um_score + log mm_score."""
-    model.outputs = WeaklySupervisedOutputsWithLogits
-    model.event_term = event_term_on_logits
-    model.gate_term = weak_gate_term_on_logits
 
 
 def gate_term_on_probabilities(outputs: NamedTuple, gate: str, segment_has_event: Tensor) -> Tensor:

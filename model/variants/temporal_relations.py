@@ -18,8 +18,3 @@ class EncodingsAsQueries(nn.Module):
         visual_encoded = self.visual_encoder(read_along_time(self.visual_lstm, visual))
         audio_encoded = self.audio_encoder(read_along_time(self.audio_lstm, audio))
         return Relations(visual_encoded, audio_encoded, visual_query=visual_encoded, audio_query=audio_encoded)
-
-
-def leave_out_decoders(model: nn.Module) -> None:
-    """A modality's query is its own encoding."""
-    model.temporal_relations = EncodingsAsQueries(model.temporal_relations)

@@ -351,10 +351,6 @@ def test_one_file_of_the_layout_keeps_a_folder_from_being_written_into(make, tmp
     [
         (("--videos", 27), "--videos is 27, expected at least 28"),
         (("--videos", 2, "--classes", 1), "--videos is 2, expected at least 3"),
-        (("--videos", 0), "--videos is 0, expected 1 or more"),
-        (("--videos", 28, "--classes", 0), "--classes is 0, expected 1 or more"),
-        (("--videos", 28, "--noisy", 0), "--noisy is 0, expected 1 or more"),
-        (("--videos", 28, "--map_size", 0), "--map_size is 0, expected 1 or more"),
         (("--videos", 28, "--seed", -1), "--seed is -1, expected 0 or more"),
         (("--videos", 28, "--signal", 0), "--signal is 0.0, expected more than 0"),
         (("--videos", 28, "--signal", "nan"), "--signal is nan, expected more than 0"),
@@ -364,6 +360,15 @@ def test_flag_out_of_range_is_named_with_what_was_expected(make, tmp_path, flags
     with pytest.raises(InputError) as error:
         make("--out", tmp_path / "out", *flags)
     assert str(error.value).startswith(said)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--videos", "--classes", "--noisy", "--map_size"])
+def test_number_below_1_is_named_with_what_was_expected(make, tmp_path, capsys, flag):
+    with pytest.raises(SystemExit) as error:
+        make("--out", tmp_path / "out", "--videos", 28, flag, 0)
+    assert error.value.code == 2
+    assert f"error: argument {flag}: 0, expected 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

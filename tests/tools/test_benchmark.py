@@ -113,7 +113,7 @@ def test_interrupted_benchmark_stops_at_once_and_leaves_nothing(tmp_path, number
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--batch_size", 0), "--batch_size is 0, expected 1 or more"),
+        (("--batch_size", 0), "argument --batch_size: 0, expected 1 or more"),
         (("--seconds", "nan"), "--seconds is nan, expected 0 or more"),
         (("--precision", "fp8"), "invalid choice: 'fp8'"),
     ],

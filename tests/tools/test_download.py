@@ -2,13 +2,10 @@
 
 import hashlib
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -16,15 +13,11 @@ from dataset.published import DOWNLOADS
 from tests.processes import ROOT
 from tests.reference import seeded
 from tests.server import serving
-from tests.system import after
 from tools import download as module
-from tools.download import content_check, download_large, downloads, get_all, prepare
+from tools.download import content_check, downloads, get_all, prepare
 from utils.errors import InputError
 
 pytest.importorskip("gdown")
-pytest.importorskip("pooch")
-CONTENTS = np.random.default_rng(0).bytes(3_000_000)
-CHUNK = 512 * 1024  # gdown writes as much at a time
 CHECKPOINT = "Supervised_model.pth.tar"
 
 
@@ -53,7 +46,6 @@ def wanted(server, tmp_path):
 @pytest.fixture
 def hurried(monkeypatch):
     """No transfer is tried again."""
-    monkeypatch.setattr(module, "RETRIES", 0)
     monkeypatch.setattr("utils.download.RETRIES", 0)
 
 
@@ -90,7 +82,7 @@ def test_file_that_was_there_before_is_kept_if_whole_and_recorded(server, wanted
 
 
 def test_damaged_files_that_were_there_before_are_downloaded_again(server, wanted, tmp_path):
-    """pooch and gdown by themselves would keep them."""
+    """gdown by itself would keep them."""
     (tmp_path / "data").mkdir()
     for name in DOWNLOADS:
         damaged = b"Truck, a\n" if name.endswith(".txt") else server.files[name][:-1000]
@@ -217,138 +209,10 @@ def test_check_of_a_file_knows_its_key(data_root):
         content_check("audio_feature.h5")(data_root / "train_order.h5")
 
 
-# Large files, resumed
-
-
-@pytest.fixture
-def large():
-    """A server of one large file."""
-    with serving() as server:
-        server.files["file"] = CONTENTS
-        yield server
-
-
-def accept(path):
-    """A check that every file passes."""
-
-
-def get_large(server, folder, check=accept):
-    download_large(server.url("file"), folder / "file", check)
-
-
-def assert_whole(folder):
-    assert (folder / "file").read_bytes() == CONTENTS
-    assert [path.name for path in folder.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("stop", [CHUNK - 1, CHUNK, 2_999_999])
-def test_lost_connection_is_resumed_where_it_stopped(large, tmp_path, stop):
-    large.faults["file"] = [{"stop": stop}]
-    get_large(large, tmp_path)
-    assert_whole(tmp_path)
-    assert large.requests == [("file", 0), ("file", stop // CHUNK * CHUNK)]
-
-
-def test_later_call_resumes_an_interrupted_transfer(large, hurried, tmp_path):
-    large.faults["file"] = [{"stop": 1_200_000}]
-    with pytest.raises(InputError, match=r"not available: Download is incomplete: .*\.part is kept to resume from$"):
-        get_large(large, tmp_path)
-    (part,) = tmp_path.iterdir()
-    assert part.read_bytes() == CONTENTS[: 2 * CHUNK]
-    get_large(large, tmp_path)
-    assert_whole(tmp_path)
-    assert large.requests[-1] == ("file", 2 * CHUNK)
-
-
-def test_complete_looking_temporary_file_is_not_trusted(large, tmp_path):
-    (tmp_path / "file.partial").write_bytes(b"left by somebody")
-    get_large(large, tmp_path)
-    assert_whole(tmp_path)
-
-
-def test_fewer_bytes_than_announced_are_never_taken_for_the_file(large, hurried, tmp_path):
-    large.faults["file"] = [{"announce": 7}]
-    with pytest.raises(InputError, match="not available"):
-        get_large(large, tmp_path)
-    assert not (tmp_path / "file").exists()
-
-
-def test_silent_server_is_left_and_its_bytes_are_kept(large, hurried, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "SECONDS", (5, 0.5))
-    large.faults["file"] = [{"hang": 1_000_000}]
-    with pytest.raises(InputError, match=r"not available: .* is kept to resume from"):
-        get_large(large, tmp_path)
-    get_large(large, tmp_path)
-    assert_whole(tmp_path)
-    assert large.requests[-1][1] > 0
-
-
-def test_file_that_fails_its_check_does_not_replace_the_existing_one(large, tmp_path):
-    def refuse(path):
-        assert path.read_bytes() == CONTENTS
-        raise InputError("is a web page")
-
-    (tmp_path / "file").write_bytes(b"old")
-    with pytest.raises(InputError, match="not the expected file: is a web page"):
-        get_large(large, tmp_path, check=refuse)
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from tools.download import download_large
-from utils.command import run_command
-from utils.log import log_to_terminal
-log_to_terminal()
-run_command(lambda: download_large(sys.argv[1], Path(sys.argv[2]), lambda path: None))
-"""
-
-
-def start(server, folder, before=()):
-    command = [*before, sys.executable, "-c", PROGRAM, server.url("file"), str(folder / "file")]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_process_leaves_what_the_next_one_resumes(large, tmp_path, number):
-    large.faults["file"] = [{"hang": 1_500_000}]
-    with start(large, tmp_path) as process:
-        while sum(path.stat().st_size for path in tmp_path.iterdir()) < 1_000_000:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(number)
-        output = process.stderr.read()
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), output
-    assert "Traceback" not in output
-    (part,) = tmp_path.iterdir()
-    kept = part.stat().st_size
-    with start(large, tmp_path) as process:
-        output = process.stderr.read()
-    assert process.returncode == 0, output
-    assert large.requests[-1] == ("file", kept)
-    assert_whole(tmp_path)
-    assert "\r" not in output
-    assert "file: 3.0 MB (100 %)" in output
-
-
-def test_full_disk_is_one_sentence(large, tmp_path):
-    limit = after("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))")
-    with start(large, tmp_path, limit) as process:
-        output = process.stderr.read()
-    assert process.returncode == 2
-    assert "Traceback" not in output
-    assert f"{tmp_path / 'file'}: cannot be written: " in output
-
-
-@pytest.mark.parametrize("package", ["gdown", "pooch"])
-def test_missing_package_is_one_sentence_that_says_what_to_install(package, tmp_path):
-    program = (
-        f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('tools.download', {{}}, '__main__')"
-    )
+def test_missing_package_is_one_sentence_that_says_what_to_install(tmp_path):
+    program = "import runpy, sys; sys.modules['gdown'] = None; runpy.run_module('tools.download', {}, '__main__')"
     command = [sys.executable, "-c", program, "--data_root", str(tmp_path), "--runs", str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.startswith(f"error: needs {package}, not installed here: python -m pip install")
+    assert result.stderr.startswith("error: needs gdown, not installed here: python -m pip install")
     assert list(tmp_path.iterdir()) == []

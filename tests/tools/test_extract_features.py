@@ -176,6 +176,22 @@ def test_extraction_goes_on_only_as_it_began(run, extraction, footage, weights, 
     assert np.array_equal(features_of(out)[0], features_of(extraction.folder)[0])
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--weights", "nowhere"), "argument --weights: nowhere: not a directory"),
+        (("--batch_size", 0), "argument --batch_size: 0, expected 1 or more"),
+        (("--frames_per_second", "x"), "argument --frames_per_second: invalid positive value: 'x'"),
+    ],
+)
+def test_bad_flag_is_named_with_what_was_expected(monkeypatch, capsys, tmp_path, flags, said):
+    monkeypatch.setattr(sys, "argv", ["extract_features", str(tmp_path), "--out", str(tmp_path), *map(str, flags)])
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert error.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "twice").mkdir()
@@ -195,12 +211,10 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
         (tmp_path / "empty", "--weights", weights): "has no video files",
         (tmp_path / "twice", "--weights", weights): "a.mkv and a.mp4 are both video 'a': keep one",
         (not_text, "--weights", weights): "is not UTF-8: rename it",
-        (footage.folder, "--weights", tmp_path / "nowhere"): "not a directory",
         (footage.folder, "--weights", tmp_path / "empty"): "download it from https://",
         (footage.folder, "--weights", damaged): "is damaged",
         (footage.folder, "--weights", swapped): "are not those of VGG19",
         (footage.folder, "--weights", tmp_path / "empty", "--preprocessing", "caffe"): "notop.h5: does not exist",
-        (footage.folder, "--weights", weights, "--batch_size", 0): "--batch_size is 0",
         (footage.folder, "--weights", weights, "--annotations", tmp_path / "no.txt"): "no.txt",
         (footage.folder, "--weights", weights, "--gpu", "first"): "--gpu is 'first'",
     }.items():

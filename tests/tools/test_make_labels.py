@@ -198,8 +198,8 @@ def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):
     ("arguments", "said"),
     [
         ([], "the following arguments are required: --annotations, --out"),
-        (["--annotations", "FILE", "--out", "data", "--noisy", 0], "--noisy is 0, expected 1 or more"),
-        (["--annotations", "FILE", "--out", "data", "--segments", 0], "--segments is 0, expected 1 or more"),
+        (["--annotations", "FILE", "--out", "data", "--noisy", 0], "argument --noisy: 0, expected 1 or more"),
+        (["--annotations", "FILE", "--out", "data", "--segments", 0], "argument --segments: 0, expected 1 or more"),
         (["--annotations", "FILE", "--out", "/dev/null/data"], "/dev/null/data: cannot be written"),
         (
             ["--annotations", "FILE", "--out", "/dev/null"],

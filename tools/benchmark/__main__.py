@@ -23,7 +23,7 @@ import torch
 from configs import PRECISIONS, ROOT
 from engine.device import choose_device, describe
 from engine.distributed import Ranks
-from tools.arguments import gpu_option
+from tools.arguments import gpu_option, positive
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
 from utils.command import run_command
 from utils.errors import InputError
@@ -65,14 +65,12 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
-    add("--batch_size", type=int, default=64, metavar="N", help="videos in a batch (default: 64)")
+    add("--batch_size", type=positive, default=64, metavar="N", help="videos in a batch (default: 64)")
     add("--cuda_graph", "--compile", action="store_true", help="replay the training step as a CUDA graph")
     add("--epoch", action="store_true", help=f"measure epochs of {EPOCH_VIDEOS} videos too, minutes each on a CPU")
     add("--seconds", type=float, default=10, metavar="S", help="minimum time of a measurement (default: 10)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     args = parser.parse_args()
-    if args.batch_size < 1:
-        parser.error(f"--batch_size is {args.batch_size}, expected 1 or more")
     if not args.seconds >= 0:  # nor nan
         parser.error(f"--seconds is {args.seconds}, expected 0 or more")
     return args
@@ -132,11 +130,7 @@ def measure(measurements: list[Measurement], conditions: Conditions) -> list[dic
 
 
 def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str, float]:
-    """``seconds`` and ``peak_memory_bytes`` of a measurement.
-
-    Raises:
-        InputError: it failed.
-    """
+    """``seconds`` and ``peak_memory_bytes`` of a measurement."""
     request = json.dumps([measurement.name, conditions, measurement.arguments])
     command = [sys.executable, "-m", "tools.benchmark.measurements", request]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from configs import CONFIGS
-from tools.arguments import data_root_option, tool_parser
+from tools.arguments import data_root_option, positive, tool_parser
 from utils.command import run_command
 from utils.log import log_to_terminal
 from utils.packages import require_packages
@@ -42,15 +42,15 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="FLAG=VALUE,...",
         help="compare values of flags of the entry script, each combination of them; the first is the reference",
     )
-    add("--seeds", type=int, default=5, metavar="N", help="runs of each, with seeds 1 to N (default: 5)")
+    add("--seeds", type=positive, default=5, metavar="N", help="runs of each, with seeds 1 to N (default: 5)")
     add("--out", type=Path, metavar="DIR", help="folder of the runs and the tables")
-    add("--jobs", type=int, metavar="N", help="runs at a time, which share the cores and GPUs (default: 1)")
+    add("--jobs", type=positive, metavar="N", help="runs at a time, which share the cores and GPUs (default: 1)")
     add("--table", type=Path, metavar="OUT", help="only write the tables of the runs in this folder so far")
     cluster = parser.add_argument_group("on a cluster; the command ends when the jobs are submitted").add_argument
     cluster("--cluster", choices=("slurm",), help="submit the runs as one job array")
     cluster("--partition", metavar="NAME", help="of the cluster (default: its own)")
     cluster("--gpus", type=int, default=1, metavar="N", help="of a job (default: 1)")
-    cluster("--cpus", type=int, default=4, metavar="N", help="of a job (default: 4)")
+    cluster("--cpus", type=positive, default=4, metavar="N", help="of a job (default: 4)")
     cluster(
         "--hours",
         type=float,
@@ -65,9 +65,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                 parser.error(f"--{name} is missing")
         if not args.variants and not args.compare:
             parser.error("nothing to compare: give --variants or --compare")
-    for name in ("seeds", "jobs", "cpus"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            parser.error(f"--{name} is {value}, expected 1 or more")
     if args.gpus < 0 or not args.hours > 0:
         parser.error("--gpus is below 0, or --hours is not above 0")
     return args

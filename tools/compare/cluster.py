@@ -27,11 +27,7 @@ class RunJob:
     """The work of one job: a run of an entry script, which resumes if an earlier job has begun it."""
 
     def __call__(self, run: Run) -> None:
-        """Run it to its end.
-
-        Raises:
-            RuntimeError: it failed.
-        """
+        """Run it to its end, or raise a ``RuntimeError`` if it fails."""
         status: int | None = _STOPPED
         while status == _STOPPED:  # Slurm may send SIGTERM to all processes of a job that it ends later, or not at all
             self.process = start(run, dict(os.environ))
@@ -54,19 +50,9 @@ class RunJob:
 def submit(
     runs: Sequence[Run], out: Path, jobs: int | None, partition: str | None, gpus: int, cpus: int, hours: float
 ) -> str:
-    """Submit a job array with a job per run.
+    """Submit a job array with a job per run, ``jobs`` at a time (None: as Slurm decides), and give its id.
 
-    Args:
-        runs: what to run.
-        out: the folder of the comparison, on a disk that all nodes share.
-        jobs: how many run at a time; None leaves that to Slurm.
-        partition: of the cluster; None is its default.
-        gpus: of a job.
-        cpus: of a job.
-        hours: the time limit of a job.
-
-    Returns:
-        The id of the array.
+    The folder of the comparison, ``out``, is on a disk that all nodes share; GPUs, CPUs and hours are those of a job.
 
     Raises:
         InputError: this is not a Slurm cluster, or it refuses the jobs.

@@ -30,9 +30,6 @@ def run_all(runs: Sequence[Run], jobs: int) -> Generator[tuple[Run, str | None]]
     """Run all, ``jobs`` at a time, and yield each run that has ended with None, or with the last line of a failed one.
 
     Closing the iterator, or a signal, stops the runs that are in progress; they save their state.
-
-    Raises:
-        InputError: a log file cannot be written.
     """
     waiting, slots = list(runs), list(range(jobs))
     running: dict[subprocess.Popen, tuple[Run, int]] = {}
@@ -62,9 +59,6 @@ def start(run: Run, variables: dict[str, str], flags: Sequence[str] = ()) -> sub
     """Start the process of a run. What it prints goes to ``seed-S.log`` beside its folder.
 
     The process does not get the terminal's Ctrl-C, which would stop it twice, and is stopped if this process dies.
-
-    Raises:
-        InputError: the log file cannot be written.
     """
     with_parent = (sys.executable, "-c", _WITH_PARENT) if sys.platform.startswith("linux") else ()
     with os_error_as_input_error(log_of(run)):

@@ -24,14 +24,7 @@ def draw_comparison(
 ) -> None:
     """Draw a row per condition: each seed as a dot, their mean with its 95 % interval; the reference as a line.
 
-    Args:
-        path: the PNG.
-        results: of the complete runs, by condition.
-        summaries: their means and intervals, by condition and figure.
-        reference: the condition whose means are drawn as lines.
-
-    Raises:
-        InputError: the file cannot be written.
+    ``results`` are the complete runs by condition, ``summaries`` their means and intervals by condition and figure.
     """
     names = list(summaries)
     with picture(path, WIDE, LINE * len(names) * 1.4 + 0.9) as figure:

@@ -90,11 +90,7 @@ class Plan:
         return replace(self, seeds=max(earlier.seeds, self.seeds), conditions=conditions)
 
     def write(self, out: Path) -> None:
-        """Write ``compare.json``.
-
-        Raises:
-            InputError: it cannot be written.
-        """
+        """Write ``compare.json``."""
         with os_error_as_input_error(out):
             out.mkdir(parents=True, exist_ok=True)
         with os_error_as_input_error(out / PLAN), atomic_write(out / PLAN) as temporary:
@@ -102,11 +98,7 @@ class Plan:
 
 
 def read_plan(out: Path) -> Plan:
-    """Read ``compare.json`` of a folder.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """Read ``compare.json`` of a folder."""
     path = out / PLAN
     if not path.exists():
         raise InputError(f"{out}: has no {PLAN}, expected the --out folder of a comparison")
@@ -123,12 +115,7 @@ def make_plan(
 ) -> Plan:
     """Plan the runs, and check the arguments and the labels of the test split before anything runs.
 
-    Args:
-        setting: ``supervised`` or ``weakly``.
-        data_root: the data folder of all runs.
-        arguments: of the entry script, in every run.
-        seeds: how many.
-        flags: of the entry script, by condition, the reference first.
+    ``arguments`` of the entry script are those of every run, ``flags`` those of each condition, the reference first.
 
     Raises:
         InputError: an argument is one of ``OWN_FLAGS`` or compared, a value is bad, or the data cannot be read.
@@ -164,11 +151,7 @@ def variant_flags(names: Sequence[str], setting: str) -> dict[str, list[str]]:
 
 
 def value_flags(texts: Sequence[str]) -> dict[str, list[str]]:
-    """The flags of each combination of the values of each ``FLAG=VALUE,VALUE``, by name.
-
-    Raises:
-        InputError: a text has another form.
-    """
+    """The flags of each combination of the values of each ``FLAG=VALUE,VALUE``, by name."""
     choices = []
     for text in texts:
         flag, _, values = text.partition("=")

@@ -57,11 +57,7 @@ def is_finished(run: Run) -> bool:
 
 
 def read_result(run: Run) -> Result:
-    """Read the figures of a run from its ``metrics.csv``.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Read the figures of a run from its ``metrics.csv``."""
     path = run.folder / METRICS
     if not path.exists():
         return Result(run)

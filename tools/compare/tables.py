@@ -28,36 +28,25 @@ CSV, MARKDOWN, HTML, PICTURE = "table.csv", "table.md", "table.html", "table.png
 TEMPLATES = {MARKDOWN: "table.md.jinja", HTML: "table.html.jinja"}
 
 
-class Column(NamedTuple):
-    """A column of a table: a figure, its title, and the digits that are shown."""
-
-    figure: str
-    title: str
-    digits: int
-
-
-_WHOLE = (
-    Column("accuracy", "segment accuracy, %", 1),
-    Column("event_recall", "event seconds right, %", 1),
-    Column("background_recall", "background seconds right, %", 1),
-    Column("auc", "localization AUC", 3),
-    Column("f1_iou30", "event F1 at IoU 0.3", 3),
-    Column("f1_iou50", "event F1 at IoU 0.5", 3),
-    Column("f1_iou70", "event F1 at IoU 0.7", 3),
-    Column("best_test_accuracy", "best epoch on test, as published, %", 1),
-)
-_PARTIAL = (
-    Column("partial_accuracy", "segment accuracy, %", 1),
-    Column("partial_f1_iou30", "event F1 at IoU 0.3", 3),
-    Column("partial_f1_iou50", "event F1 at IoU 0.5", 3),
-    Column("partial_f1_iou70", "event F1 at IoU 0.7", 3),
-)
-_DIFFERENCES = (
-    *(column for column in _WHOLE if column.figure not in ("f1_iou30", "f1_iou70")),
-    Column("partial_accuracy", "partial videos: accuracy, %", 1),
-    Column("partial_f1_iou50", "partial videos: event F1 at IoU 0.5", 3),
-)
-_TIME = (Column("seconds_per_epoch", "seconds per epoch", 1),)
+# The columns of the tables: by figure, the title and the digits that are shown.
+_COLUMNS = {
+    "accuracy": ("segment accuracy, %", 1),
+    "event_recall": ("event seconds right, %", 1),
+    "background_recall": ("background seconds right, %", 1),
+    "auc": ("localization AUC", 3),
+    "f1_iou30": ("event F1 at IoU 0.3", 3),
+    "f1_iou50": ("event F1 at IoU 0.5", 3),
+    "f1_iou70": ("event F1 at IoU 0.7", 3),
+    "best_test_accuracy": ("best epoch on test, as published, %", 1),
+    "partial_accuracy": ("partial videos: accuracy, %", 1),
+    "partial_f1_iou30": ("partial videos: event F1 at IoU 0.3", 3),
+    "partial_f1_iou50": ("partial videos: event F1 at IoU 0.5", 3),
+    "partial_f1_iou70": ("partial videos: event F1 at IoU 0.7", 3),
+    "seconds_per_epoch": ("seconds per epoch", 1),
+}
+_PARTIAL = [figure for figure in _COLUMNS if figure.startswith("partial")]
+_WHOLE = [figure for figure in _COLUMNS if figure not in (*_PARTIAL, "seconds_per_epoch")]
+_DIFFERENCES = [figure for figure in (*_WHOLE, *_PARTIAL) if not figure.endswith(("iou30", "iou70"))]
 
 
 class Table(NamedTuple):
@@ -69,14 +58,7 @@ class Table(NamedTuple):
 
 
 def write_tables(plan: Plan, out: Path) -> list[Path]:
-    """Write the tables of a comparison, of which runs may be missing, into its folder.
-
-    Returns:
-        The files.
-
-    Raises:
-        InputError: a run's figures cannot be read, or a file cannot be written.
-    """
+    """Write the tables of a comparison, of which runs may be missing, into its folder; gives the files."""
     results = [read_result(run) for run in plan.runs(out)]
     missing = [f"{r.run.name} ({r.epochs} of {r.run.epochs} epochs)" for r in results if not r.complete]
     if missing:
@@ -138,35 +120,31 @@ def _tables(plan: Plan, results: Mapping[str, Sequence[Result]], summaries: Summ
         Table(
             "Size and time",
             "Time of training without evaluation, the median over the epochs of a run.",
-            _rows(summaries, _TIME, "parameters", sizes),
+            _rows(summaries, ["seconds_per_epoch"], "parameters", sizes),
         ),
     ]
 
 
 def _rows(
     estimates: Summaries,
-    columns: Sequence[Column],
+    figures: Sequence[str],
     second: str | None = None,
     texts: Mapping[str, str] | None = None,
     sign: str = "",
 ) -> list[list[str]]:
     """Titles, then a row per condition; ``second`` is the title of a column of ``texts`` after the names."""
-    head = ["", *([second] if second else []), *(column.title for column in columns)]
+    head = ["", *([second] if second else []), *(_COLUMNS[figure][0] for figure in figures)]
     rows = [
-        [
-            name,
-            *([texts[name]] if texts else []),
-            *(_text(figures[column.figure], column.digits, sign) for column in columns),
-        ]
-        for name, figures in estimates.items()
+        [name, *([texts[name]] if texts else []), *(_text(of_condition[f], _COLUMNS[f][1], sign) for f in figures)]
+        for name, of_condition in estimates.items()
     ]
     return [head, *rows]
 
 
-def _yardstick_rows(plan: Plan, columns: Sequence[Column]) -> list[list[str]]:
+def _yardstick_rows(plan: Plan, figures: Sequence[str]) -> list[list[str]]:
     return [
-        [name, "", *(f"{figures[c.figure]:.{c.digits}f}" if c.figure in figures else "" for c in columns)]
-        for name, figures in plan.yardsticks.items()
+        [name, "", *(f"{values[f]:.{_COLUMNS[f][1]}f}" if f in values else "" for f in figures)]
+        for name, values in plan.yardsticks.items()
     ]
 
 

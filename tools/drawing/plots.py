@@ -67,9 +67,6 @@ def picture(path: Path, width: float, height: float, texts: Iterable[str] = ()) 
     """Give a figure of ``width`` x ``height`` inches to draw in, then write it as a PNG, completely or not at all.
 
     ``texts`` are those of the user's data in the picture, for which fonts are chosen.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     with drawing_style(texts):
         figure = plt.figure(figsize=(width, height), layout="constrained")

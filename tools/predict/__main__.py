@@ -23,7 +23,7 @@ from engine.distributed import Ranks
 from engine.evaluation.measures import from_columns
 from engine.evaluation.summary import localization_warning
 from model import Prediction, TrainedMAGAN, load_magan
-from tools.arguments import check_extractor_options, extractor_options, tool_parser
+from tools.arguments import extractor_options, positive, tool_parser
 from tools.predict.output import as_json, timeline
 from utils.command import run_command
 from utils.errors import InputError
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add(
         "--segments",
-        type=int,
+        type=positive,
         metavar="N",
         help="seconds of a training video (default: as the checkpoint says, or 10 for one that does not)",
     )
@@ -85,11 +85,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
-    """Output files of each video, by flag: its picture and its rendered version.
-
-    Raises:
-        InputError: they cannot be written there.
-    """
+    """Output files of each video, by flag: its picture and its rendered version."""
     paths = {}
     for flag, suffix in (("plot", ".png"), ("render", ".mp4")):
         asked = getattr(args, flag)
@@ -194,7 +190,6 @@ def unusable(problems: Sequence[str]) -> InputError:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    check_extractor_options(args)
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
     from dataset.extraction.extractor import FeatureExtractor, video_files  # needs PyAV
     from dataset.extraction.video import VideoError, read_sound

@@ -46,18 +46,10 @@ class Row(NamedTuple):
 
 
 def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Prediction, model: TrainedMAGAN) -> None:
-    """Draw a prediction as a PNG.
-
-    Args:
-        out: PNG to write.
-        video: its file, for the frames.
-        sound: (n,), at 16 kHz.
-        prediction: of ``model`` for the video.
-        model: gives the threshold.
+    """Draw a prediction of ``model`` as a PNG, with the frames of ``video`` and its ``sound`` (n,), at 16 kHz.
 
     Raises:
         VideoError: the video cannot be decoded.
-        InputError: the file cannot be written.
     """
     rows, row_seconds = rows_of(prediction)
     heights = _heights(rows)

@@ -36,14 +36,8 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
 
     Its sound is that of the video. Frames are written as they are read, so that memory does not grow with the length.
 
-    Args:
-        out: MP4 to write.
-        video: its file.
-        prediction: for the video.
-
     Raises:
         VideoError: the video cannot be decoded.
-        InputError: the file cannot be written.
     """
     with (
         open_video(video, "video") as pictures,

@@ -59,11 +59,7 @@ def main() -> None:
 
 
 def read_metrics(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns of a run's ``metrics.csv``, (epochs,) each, NaN where not measured; empty without the file.
-
-    Raises:
-        InputError: the file is not what a run writes.
-    """
+    """Read the columns of a run's ``metrics.csv``, (epochs,) each, NaN where not measured; empty without the file."""
     if not path.exists():
         return {}
     try:

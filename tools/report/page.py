@@ -34,18 +34,13 @@ def write_page(
     own_picture: Evaluation | None,
     own_sound: Evaluation | None,
 ) -> Path:
-    """Write ``report.html`` and its pictures.
+    """Write ``report.html`` and its pictures into a folder that exists.
 
     Args:
-        out: the folder, which exists.
-        experiment: the checkpoint, its data and its options.
         metrics: of the run, by column, (epochs,) each; empty without a run.
         evaluation: detailed evaluation of the split.
         own_picture: the same where each video has the sound of another event; None if the split shows one event.
         own_sound: the same where each video has the picture of another event.
-
-    Raises:
-        InputError: a file cannot be written.
     """
     setting = experiment.model.setting
     stats, measures = statistics(evaluation), evaluation.measures()

@@ -123,11 +123,7 @@ def shares_inside(evaluation: Evaluation, regions: np.ndarray) -> tuple[int, dic
 
 
 def read_frames(path: Path, seconds: int) -> list[np.ndarray]:
-    """The frames in the middle of each second of a video, (height, width, 3) each.
-
-    Raises:
-        InputError: the video cannot be read, or is too short.
-    """
+    """The frames in the middle of each second of a video, (height, width, 3) each."""
     from dataset.extraction.video import VideoError, pictures_at
 
     try:

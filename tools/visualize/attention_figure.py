@@ -36,12 +36,8 @@ def draw_attention(
     """Draw attention maps second by second, above truth, prediction, gates and event probability.
 
     Args:
-        path: PNG to write.
-        timeline: of the video, t segments.
         maps: attention by name, (t, h, w) each, summing to 1 per segment.
         gates: of the picture, of the sound and of both, (t,) each; None for one that the network does not have.
-        names: of the classes.
-        threshold: of the event probability.
         regions: (t, h, w), 1 where the event truly is.
         frames: t frames of the video, (height, width, 3) each, uint8. With frames, each map is drawn twice: as contours
             over them, and by itself. Colours over a frame would hide it and be changed by it.

@@ -11,7 +11,7 @@ from dataset.extraction.weights import VGGISH_WEIGHTS, load_public_weights
 from tests.server import serving
 from utils.errors import InputError
 
-pytest.importorskip("pooch")
+pytest.importorskip("gdown")
 
 
 @pytest.fixture
