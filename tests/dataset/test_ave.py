@@ -337,7 +337,7 @@ def test_file_without_the_data_set_is_refused_with_what_it_has(root, data, name)
 def test_group_in_place_of_the_data_set_is_refused(root):
     with h5py.File(root / "audio_feature.h5", "w") as file:
         file.create_group("avadataset")
-    assert "has no data set 'avadataset'" in refusal(folder(root).split, "train")
+    assert "its 'avadataset' is a group, expected a data set" in refusal(folder(root).split, "train")
 
 
 @pytest.mark.parametrize("dtype", ["i4", "u1", "?", "c8", "S4"])
