@@ -133,8 +133,8 @@ def _require_finite(dataset: AVEDataset, are_finite: Tensor, precision: str) -> 
         raise InputError(
             f"the network's outputs for the {dataset.split} split are not finite in {precision}: rows "
             f"{dataset.describe_rows(videos)}. No accuracy or prediction may come from them. The features of the split "
-            "are finite, but some are too large (python -m tools.check_data --full names them), or the weights of the "
-            "network are (train with a smaller --lr)"
+            "are finite. Some may be too large (python -m tools.check_data --full names them), or the weights of the "
+            "network (train with a smaller --lr)"
         )
 
 

@@ -32,7 +32,7 @@ def reported(tmp_path_factory, run, trained, data_root):
     def report(setting):
         if setting not in folders:
             out = tmp_path_factory.mktemp("reports") / setting
-            result = run("tools.report", trained(setting), "--data_root", data_root, "--gpu", "cpu", "--out", out)
+            result = run("tools.report", trained(setting), "--gpu", "cpu", "--out", out)
             assert result.stdout.splitlines() == [str(out / "report.html")]
             folders[setting] = out
         return folders[setting]

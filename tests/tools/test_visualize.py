@@ -198,7 +198,7 @@ def test_maps_lie_over_the_frames_of_the_raw_video(run, trained, data_root, tmp_
 
 
 def test_rows_and_videos_that_do_not_fit_are_said_in_a_sentence(run, trained, data_root, tmp_path):
-    arguments = (trained("supervised"), "--data_root", data_root, "--gpu", "cpu", "--out", tmp_path / "out", "--rows")
+    arguments = (trained("supervised"), "--gpu", "cpu", "--out", tmp_path / "out", "--rows")
     val = rows_of(data_root, "val")[0]
     result = run("tools.visualize", *arguments, val, 999, status=2)
     assert f"--rows: {val}, 999 not in the test split" in result.stderr
