@@ -129,10 +129,8 @@ class Experiment:
 
         Args:
             detailed: also keep probabilities, gates and attention.
-            mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event.
-
-        Returns:
-            The evaluation; None for ``mismatched`` if all videos of the split show one event.
+            mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event; the
+                evaluation is None if all videos of the split show one event.
         """
         self._check_events()
         split, model, training = self.options.split, self.config.model, self.config.training
@@ -326,11 +324,7 @@ class Experiment:
 
 
 def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
-    """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools.
-
-    Raises:
-        InputError: as ``Experiment``.
-    """
+    """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools."""
     setting = load_checkpoint(checkpoint).setting
     arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
     arguments += [f"--data_root={data_root}"] if data_root else []
