@@ -43,7 +43,6 @@ class AVEDataset(Dataset):
     Args:
         parts: visual and audio features, labels of all their rows, and the rows that belong to the data set.
         dtype: of features that are not stored as float16; those stay float16.
-        split: its name.
     """
 
     def __init__(

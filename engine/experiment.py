@@ -228,11 +228,7 @@ class Experiment:
                 run.close()
 
     def _check_events(self) -> None:
-        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of other names.
-
-        Raises:
-            InputError: the data have the same events in another order.
-        """
+        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of others."""
         path, root = self.checkpoint.path, self.folder.root
         trained, found = self.checkpoint.class_names, self.folder.annotated_names() or []
         if not trained or not found or trained == found:
@@ -342,11 +338,7 @@ def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
 
 
 def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
-    """Check that a network of this size can be made here, before the system kills the program that tries.
-
-    Raises:
-        InputError: it is too large, or cannot be made at all.
-    """
+    """Check that a network of this size can be made here, before the system kills the program that tries."""
     count = number_of_parameters(model_class, config)
     # Training holds a parameter, its gradient and Adam's two moments.
     size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
