@@ -60,7 +60,6 @@ def parse_options(
     """Parse the command line of an entry script.
 
     Args:
-        description: what the script is for.
         default_config: the setting's config file, relative to the repository.
         snapshot_pref: the folder of a run that is given no other.
         arguments: the command line; None takes that of the process.

@@ -125,11 +125,7 @@ def sorted_variants(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_setting(names: Iterable[str], setting: str) -> None:
-    """Check that a setting has variants of these names.
-
-    Raises:
-        ValueError: it has not; the message names the variant and the setting.
-    """
+    """Raise a ``ValueError`` that names the variant and the setting unless the setting has all these variants."""
     for name in names:
         if setting not in VARIANTS[name].settings:
             raise ValueError(

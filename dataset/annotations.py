@@ -33,9 +33,7 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
 
     Spreadsheets save such a file as UTF-8 or UTF-16 with a byte order mark, and lines with a comma in double quotes.
 
-    Args:
-        path: the file.
-        num_segments: the length of a video in seconds; None accepts any times.
+    Times lie within ``num_segments`` seconds, if given.
 
     Raises:
         AccessError: the system does not let the file be read.

@@ -43,7 +43,6 @@ class AVEDataset(Dataset):
     Args:
         parts: visual and audio features, labels of all their rows, and the rows that belong to the data set.
         dtype: of features that are not stored as float16; those stay float16.
-        split: its name.
     """
 
     def __init__(
@@ -106,10 +105,7 @@ class AVEDataset(Dataset):
             file.close()
 
     def require_finite(self, finite: Tensor) -> None:
-        """Refuse features that are not finite.
-
-        Args:
-            finite: whether the visual and the audio features of each video are, (n, 2).
+        """Refuse features that are not finite; ``finite`` (n, 2): whether the visual and audio ones of each video are.
 
         Raises:
             InputError: names the split, the file, and the rows and ids of those that are not.

@@ -14,10 +14,8 @@ class Batches(Sampler[list[int]]):
     not count, so that all ranks take part in every step.
 
     Args:
-        num_videos: the length of the data set.
         batch_size: videos in a batch, over all ranks.
         seed: of the shuffling; None keeps the videos in order.
-        rank, world_size: of this process.
     """
 
     def __init__(

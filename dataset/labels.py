@@ -12,10 +12,7 @@ from utils.errors import InputError
 def read_labels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Read one-hot labels, float32, of the given shape (n, K + 1) or (n, t, K + 1), background last.
 
-    Of several events in a segment, one is kept.
-
-    Raises:
-        InputError: as ``read_stored_labels``.
+    Of several events in a segment, one is kept. Errors are those of ``read_stored_labels``.
     """
     return keep_one_event(read_stored_labels(path, shape))
 

@@ -44,10 +44,8 @@ class SyntheticAVE:
     """A generator of videos. A video depends on the arguments and its row alone.
 
     Args:
-        num_events: K, the event classes.
         signal: strength of the prototypes over the noise, whose standard deviation is 1: the smaller, the harder.
         map_size: height and width of the visual maps; 7 in AVE.
-        seed: of all random numbers.
     """
 
     def __init__(self, num_events: int, signal: float, map_size: int, seed: int) -> None:

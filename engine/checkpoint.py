@@ -75,11 +75,7 @@ class BackgroundWriter:
         self.pending.append(self.thread.submit(self._write, path, contents))
 
     def finish(self) -> None:
-        """Wait until all checkpoints are written.
-
-        Raises:
-            InputError: a checkpoint could not be written.
-        """
+        """Wait until all checkpoints are written, or raise the ``InputError`` of one that could not be."""
         while self.pending:
             self.pending.pop(0).result()
 

@@ -129,10 +129,8 @@ class Experiment:
 
         Args:
             detailed: also keep probabilities, gates and attention.
-            mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event.
-
-        Returns:
-            The evaluation; None for ``mismatched`` if all videos of the split show one event.
+            mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event; the
+                evaluation is None if all videos of the split show one event.
         """
         self._check_events()
         split, model, training = self.options.split, self.config.model, self.config.training
@@ -230,11 +228,7 @@ class Experiment:
                 run.close()
 
     def _check_events(self) -> None:
-        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of other names.
-
-        Raises:
-            InputError: the data have the same events in another order.
-        """
+        """Compare the events of the checkpoint with those of the data, as far as both are known; warn of others."""
         path, root = self.checkpoint.path, self.folder.root
         trained, found = self.checkpoint.class_names, self.folder.annotated_names() or []
         if not trained or not found or trained == found:
@@ -326,11 +320,7 @@ class Experiment:
 
 
 def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
-    """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools.
-
-    Raises:
-        InputError: as ``Experiment``.
-    """
+    """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools."""
     setting = load_checkpoint(checkpoint).setting
     arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
     arguments += [f"--data_root={data_root}"] if data_root else []
@@ -348,11 +338,7 @@ def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
 
 
 def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
-    """Check that a network of this size can be made here, before the system kills the program that tries.
-
-    Raises:
-        InputError: it is too large, or cannot be made at all.
-    """
+    """Check that a network of this size can be made here, before the system kills the program that tries."""
     count = number_of_parameters(model_class, config)
     # Training holds a parameter, its gradient and Adam's two moments.
     size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available

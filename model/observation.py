@@ -39,16 +39,14 @@ def observed(model: MAGAN) -> Iterator[Callable[[], Observation]]:
 
     def last() -> Observation:
         b, t = outputs[model].is_event.shape
-        recorded = dict.fromkeys(Observation._fields) | {name: outputs[module] for name, module in modules.items()}
-        for name in ("visual_attention", "audio_guided_attention"):
-            if name in modules:
-                recorded[name] = recorded[name].view(b, t, -1)
-        for name in ("picture_gate", "sound_gate"):
-            if name in modules:
-                recorded[name] = torch.sigmoid(recorded[name]).squeeze(-1)  # the gate's Linear is what was recorded
-        if "multimodal_gate" in modules:
+        recorded = {name: outputs[module] for name, module in modules.items()}
+        for name in recorded.keys() & {"visual_attention", "audio_guided_attention"}:
+            recorded[name] = recorded[name].view(b, t, -1)
+        for name in recorded.keys() & {"picture_gate", "sound_gate"}:
+            recorded[name] = torch.sigmoid(recorded[name]).squeeze(-1)  # the gate's Linear is what was recorded
+        if "multimodal_gate" in recorded:
             _, recorded["multimodal_gate"] = recorded["multimodal_gate"]
-        return Observation(**recorded)
+        return Observation(*map(recorded.get, Observation._fields))
 
     try:
         yield last

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from configs import CONFIGS, ROOT, SPLITS
+from configs import SPLITS
 from configs.options import DATA_ROOT, GPU_HELP
 from dataset.extraction.vgg19 import PREPROCESSING
 from engine.run_folder import BEST
@@ -31,23 +31,11 @@ def gpu_option() -> argparse.ArgumentParser:
     return _option("--gpu", default="0", metavar="N", help=GPU_HELP)
 
 
-def config_option(help: str, setting: str = "supervised") -> argparse.ArgumentParser:
-    """``--config FILE``, by default the config of ``setting``."""
-    default = CONFIGS[setting]
-    return _option(
-        "--config", type=Path, default=default, metavar="FILE", help=f"{help} (default: {default.relative_to(ROOT)})"
-    )
-
-
-def split_option(help: str = "split to score") -> argparse.ArgumentParser:
-    """``--split``, one of ``train``, ``val`` and ``test``, by default ``test``."""
-    return _option("--split", choices=SPLITS, default="test", help=f"{help} (default: test)")
-
-
-def source_arguments() -> argparse.ArgumentParser:
-    """``RUN_OR_CHECKPOINT``, kept as ``source``, and its ``--data_root``. ``checkpoint_of`` gives its checkpoint."""
-    parser = argparse.ArgumentParser(add_help=False)
+def evaluation_options() -> argparse.ArgumentParser:
+    """What to evaluate, ``checkpoint_of`` the parsed ``source``, and on which data, split and device."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
     add = parser.add_argument
+    add("--split", choices=SPLITS, default="test", help="split to score (default: test)")
     add("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or checkpoint, ours or published")
     help = f"features in the AVE layout (default: those of the run; {DATA_ROOT} if it has none)"
     add("--data_root", type=Path, metavar="DIR", help=help)

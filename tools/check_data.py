@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs import load_config
+from configs import CONFIGS, load_config
 from dataset.doctor import check_folder
 from dataset.doctor.report import ERROR, NOTE, WARNING, Report
 from dataset.layout import ANNOTATIONS, FILES, find_file
-from tools.arguments import config_option, data_root_option, tool_parser
+from tools.arguments import data_root_option, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -67,9 +67,11 @@ def check(root: Path, config: Path, full: bool) -> int:
 
 
 def main() -> None:
-    config = config_option("gives the number of events and the widths of the features")
-    parser = tool_parser("check_data", __doc__, data_root_option("directory to check"), config)
-    parser.add_argument("--full", action="store_true", help="read every value of the features")
+    parser = tool_parser("check_data", __doc__, data_root_option("directory to check"))
+    add = parser.add_argument
+    help = "gives the number of events and the widths of the features (default: configs/main.json)"
+    add("--config", type=Path, default=CONFIGS["supervised"], metavar="FILE", help=help)
+    add("--full", action="store_true", help="read every value of the features")
     args = parser.parse_args()
     log_to_terminal()
     sys.exit(check(args.data_root, args.config, args.full))

@@ -109,11 +109,7 @@ def holds(path: Path, key: str, values: np.ndarray) -> bool:
 
 
 def write_files(out: Path, contents: dict[str, np.ndarray]) -> None:
-    """Write arrays, by file name; the files appear together at the end, or none of them does.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
+    """Write arrays, by file name; the files appear together at the end, or none of them does."""
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
         with deferred_signals(), ExitStack() as stack:

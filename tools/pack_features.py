@@ -108,11 +108,7 @@ def pack_file(source: h5py.Dataset, out: Path, dtype: np.dtype, turned: bool) ->
 
 
 def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path, turned: bool) -> tuple[float, int]:
-    """The largest rounding error of the packed features, and its row.
-
-    Raises:
-        InputError: a row is not the rounded one of the source.
-    """
+    """The largest rounding error of the packed features, each of which is a rounded one of the source, and its row."""
     largest, where = 0.0, 0
     for rows in chunks(source, f"verifying {out.name}"):
         values, expected = narrowed(source, rows, packed.dtype, turned)

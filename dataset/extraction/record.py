@@ -8,11 +8,7 @@ from utils.errors import AccessError, InputError, reason_of
 
 
 def read_extraction(root: Path) -> dict[str, object]:
-    """The settings that ``tools.extract_features`` made the features of a folder with; empty if it has no record.
-
-    Raises:
-        InputError: the record cannot be read.
-    """
+    """The settings that ``tools.extract_features`` made the features of a folder with; empty if it has no record."""
     path = root / EXTRACTION
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))

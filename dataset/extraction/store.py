@@ -23,10 +23,8 @@ FOLDER, SETTINGS, VIDEO_IDS = "extracted", "settings.json", "video_ids.txt"
 class ExtractedFeatures:
     """A file per video in the subfolder ``extracted`` of a future AVE-layout folder, each written whole or not at all.
 
-    Args:
-        out: the AVE-layout folder.
-        settings: plain values that the features depend on. An extraction resumes only with the same ones.
-        overwrite: whether to start again and replace the contents of ``out``.
+    An extraction resumes only with the same ``settings``, plain values that the features depend on; with ``overwrite``
+    it starts again and replaces the contents of ``out``.
 
     Raises:
         InputError: ``out`` holds other features, or cannot be written.

@@ -58,11 +58,7 @@ class Video:
         self.is_silent = True
 
     def duration(self) -> int:
-        """Length of the video in seconds, at least 1: as its header says, or by its packets if they may jump.
-
-        Raises:
-            VideoError: as ``seconds``.
-        """
+        """Length of the video in seconds, at least 1: as its header says, or by its packets if they may jump."""
         with open_video(self.path, "video", "audio") as container:
             clock = Clock(container)
             if clock.is_discontinuous:

@@ -23,7 +23,7 @@ import torch
 from configs import PRECISIONS, ROOT
 from engine.device import choose_device, describe
 from engine.distributed import Ranks
-from tools.arguments import gpu_option, positive
+from tools.arguments import gpu_option, positive, tool_parser
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
 from utils.command import run_command
 from utils.errors import InputError
@@ -54,14 +54,7 @@ class Measurement(NamedTuple):
 
 
 def parse_arguments() -> argparse.Namespace:
-    description, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark",
-        description=description,
-        epilog=details,
-        allow_abbrev=False,
-        parents=[gpu_option()],
-    )
+    parser = tool_parser("benchmark", __doc__, gpu_option())
     add = parser.add_argument
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")

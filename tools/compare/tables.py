@@ -109,18 +109,18 @@ def _tables(plan: Plan, results: Mapping[str, Sequence[Result]], summaries: Summ
         Table(
             "Test split",
             "At the epoch with the best accuracy on val, except for the last column.",
-            [*_rows(summaries, _WHOLE, "seeds", seeds), *_yardstick_rows(plan, _WHOLE)],
+            [*_rows(summaries, _WHOLE, seeds=seeds), *_yardstick_rows(plan, _WHOLE)],
         ),
         Table(
             "Partial videos of the test split",
             "Videos with both event and background seconds, which alone show whether an event is placed.",
-            [*_rows(summaries, _PARTIAL, "seeds", seeds), *_yardstick_rows(plan, _PARTIAL)],
+            [*_rows(summaries, _PARTIAL, seeds=seeds), *_yardstick_rows(plan, _PARTIAL)],
         ),
         Table(f"Difference from {plan.reference}", "Paired by seed.", _rows(against, _DIFFERENCES, sign="+")),
         Table(
             "Size and time",
             "Time of training without evaluation, the median over the epochs of a run.",
-            _rows(summaries, ["seconds_per_epoch"], "parameters", sizes),
+            _rows(summaries, ["seconds_per_epoch"], parameters=sizes),
         ),
     ]
 
@@ -128,15 +128,14 @@ def _tables(plan: Plan, results: Mapping[str, Sequence[Result]], summaries: Summ
 def _rows(
     estimates: Summaries,
     figures: Sequence[str],
-    second: str | None = None,
-    texts: Mapping[str, str] | None = None,
     sign: str = "",
+    **more: Mapping[str, str],
 ) -> list[list[str]]:
-    """Titles, then a row per condition; ``second`` is the title of a column of ``texts`` after the names."""
-    head = ["", *([second] if second else []), *(_COLUMNS[figure][0] for figure in figures)]
+    """Titles, then a row per condition; ``more`` are columns of texts after the names, by title."""
+    head = ["", *more, *(_COLUMNS[figure][0] for figure in figures)]
     rows = [
-        [name, *([texts[name]] if texts else []), *(_text(of_condition[f], _COLUMNS[f][1], sign) for f in figures)]
-        for name, of_condition in estimates.items()
+        [name, *(texts[name] for texts in more.values()), *(_text(found[f], _COLUMNS[f][1], sign) for f in figures)]
+        for name, found in estimates.items()
     ]
     return [head, *rows]
 

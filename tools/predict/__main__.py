@@ -128,16 +128,15 @@ def choose_preprocessing(asked: str | None, model: TrainedMAGAN) -> str:
         if not asked:
             log.info("the checkpoint does not say how its features were made: assuming %s", PREPROCESSING[0])
         return asked or PREPROCESSING[0]
-    if asked and asked != trained:
-        log.warning(
-            "warning: the network was trained on features with --preprocessing %s: with %s its predictions are "
-            "not reliable",
-            trained,
-            asked,
-        )
-    elif not asked:
+    if not asked:
         whose = "Keras's" if trained == "caffe" else "torchvision's"
         log.info("preprocessing and weights are those of %s VGG-19, as in the network's training features", whose)
+    elif asked != trained:
+        log.warning(
+            "warning: the network was trained on features with --preprocessing %s: with %s its predictions are not "
+            "reliable",
+            *(trained, asked),
+        )
     return asked or trained
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from engine.evaluation.predictions import write_predictions
 from engine.experiment import evaluation_of
 from engine.run_folder import METRICS
-from tools.arguments import checkpoint_of, gpu_option, source_arguments, split_option, tool_parser
+from tools.arguments import checkpoint_of, evaluation_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = tool_parser("report", __doc__, source_arguments(), gpu_option(), split_option())
+    parser = tool_parser("report", __doc__, evaluation_options())
     parser.add_argument(
         "--out",
         type=Path,

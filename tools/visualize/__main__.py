@@ -17,7 +17,7 @@ from dataset.labels import video_events
 from dataset.synthetic import read_truth
 from engine.evaluation import Evaluation
 from engine.experiment import evaluation_of
-from tools.arguments import checkpoint_of, gpu_option, source_arguments, split_option, tool_parser
+from tools.arguments import checkpoint_of, evaluation_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -29,7 +29,7 @@ FRAME_HEIGHT = 180  # pixels
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = tool_parser("visualize", __doc__, source_arguments(), gpu_option(), split_option())
+    parser = tool_parser("visualize", __doc__, evaluation_options())
     add = parser.add_argument
     add("--rows", type=int, nargs="+", required=True, metavar="ROW", help="row numbers of videos of --split")
     add("--video", type=Path, metavar="FILE", help="the raw video of the row, to draw over its frames")
