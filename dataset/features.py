@@ -10,6 +10,7 @@ import numpy as np
 
 from dataset.hdf5 import FAILURES, open_hdf5, stored_in, unreadable
 from utils.errors import InputError
+from utils.wording import command_line
 
 
 class ChannelsFirstError(InputError):
@@ -30,10 +31,10 @@ def channels_are_first(shape: Sequence[int], width: int | None = None) -> bool:
 def require_channels_last(path: Path, shape: Sequence[int], width: int | None = None) -> None:
     """Raise a ``ChannelsFirstError`` if ``channels_are_first``."""
     if channels_are_first(shape, width):
-        root = path.parent
+        flags = ["--data_root", path.parent, "--out", f"{path.parent}-channels-last", "--channels_first"]
         raise ChannelsFirstError(
             f"{path}: shape {shape}, its third axis is the channels, expected as the last one. To turn the maps "
-            f"round: python -m tools.pack_features --data_root {root} --out {root}-channels-last --channels_first"
+            f"round: {command_line('pack_features', *flags)}"
         )
 
 

@@ -7,6 +7,7 @@ from configs import SPLITS
 from dataset.layout import ANNOTATIONS, NOISY, ORDERS, find_file
 from dataset.published import SOURCES, is_ave
 from utils.errors import InputError
+from utils.wording import command_line
 
 
 def require_files(root: Path, names: Iterable[str]) -> None:
@@ -40,7 +41,7 @@ def cure_of(root: Path, name: str) -> str:
     if "labels" in name or not is_ave(root):
         return own_source(root, name)
     without = ", or do without it" if name == ANNOTATIONS else ""
-    return f"run python -m tools.download --data_root {root}, or copy it from {SOURCES[name]}{without}"
+    return f"run {command_line('download', '--data_root', root)}, or copy it from {SOURCES[name]}{without}"
 
 
 def own_source(root: Path, name: str) -> str:
@@ -61,5 +62,5 @@ def own_source(root: Path, name: str) -> str:
 
 def make_labels_command(root: Path, *replaced: str) -> str:
     """The command that makes label files, in place of ``replaced`` ones."""
-    overwrite = " --overwrite" if any((root / name).exists() for name in replaced) else ""
-    return f"python -m tools.make_labels --annotations {root / ANNOTATIONS} --out {root}{overwrite}"
+    overwrite = ["--overwrite"] if any((root / name).exists() for name in replaced) else []
+    return command_line("make_labels", "--annotations", root / ANNOTATIONS, "--out", root, *overwrite)

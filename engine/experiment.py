@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from shlex import quote
 
 import psutil
 import torch
@@ -69,7 +70,7 @@ class Experiment:
         if options.resume == AUTO and self.checkpoint and not self.resumes:
             raise InputError(
                 f"{path} holds weights alone, no run to resume: to start a new run from them, give "
-                f"--resume {path} and another --snapshot_pref"
+                f"--resume {quote(str(path))} and another --snapshot_pref"
             )
         if self.resumes:
             self.run_folder = folder_to_resume(path, options.snapshot_pref)
@@ -216,7 +217,7 @@ class Experiment:
                 self._summarize(trainer)
         except Interrupted as stop:
             name = signal.Signals(stop.number).name
-            log.info("%s: stopped and saved; resume with --resume %s", name, self.run_folder.last)
+            log.info("%s: stopped and saved; resume with --resume %s", name, quote(str(self.run_folder.last)))
             raise SystemExit(128 + stop.number) from None
         except InputError as error:
             log.debug("error: %s", error)  # for the log file; the command prints it on the terminal

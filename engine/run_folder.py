@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class RunFolder:
         """
         held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
         if held and not overwrite:
-            resume = f"resume it with --resume {self.last}, " if LAST in held else ""
+            resume = f"resume it with --resume {quote(str(self.last))}, " if LAST in held else ""
             raise InputError(
                 f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
                 "--snapshot_pref, or replace it with --overwrite"

@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from utils.wording import command_line
+
 EVENTS = ["Été, rain", "钟", "=SUM(A1:A9)", "-Train @ +1", "Church bell"]
 SPLITS = {"train": range(30), "val": range(30, 35), "test": range(35, 40)}
 TRAIN = ("--gpu", "cpu", "--n_epoch", 1, "--b", 10)
@@ -58,7 +60,7 @@ def test_check_names_the_config_that_is_missing_and_then_finds_the_data_set_soun
     root, configs = prepared
     report = run("tools.check_data", "--data_root", root, status=1).stdout
     assert f"{root}: has num_events 5 where the config has 28\n" in report
-    assert f"python -m tools.make_config --data_root {root} --out configs/mine.json" in report
+    assert command_line("make_config", "--data_root", root, "--out", "configs/mine.json") in report
     assert "download" not in report
     report = run("tools.check_data", "--data_root", root, "--config", configs["supervised"], "--full").stdout
     assert "supervised: can run\nweakly: can run\n" in report

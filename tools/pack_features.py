@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shlex import quote
 
 import h5py
 import numpy as np
@@ -175,7 +176,7 @@ def main() -> None:
     args = parser.parse_args()
     log_to_terminal()
     pack(args.data_root, args.out, np.dtype(args.dtype), args.channels_first)
-    log.info("%s is complete: use it with --data_root %s", args.out, args.out)
+    log.info("%s is complete: use it with --data_root %s", args.out, quote(str(args.out)))
 
 
 if __name__ == "__main__":

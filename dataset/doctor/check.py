@@ -26,6 +26,7 @@ from dataset.layout import (
 from dataset.published import is_ave
 from dataset.size import AVE, common_size
 from utils.errors import InputError
+from utils.wording import command_line
 
 
 def check_folder(
@@ -65,7 +66,9 @@ def require_valid_data(root: Path, config: MAGANConfig, setting: str) -> list[st
     """
     report = check_folder(root, config, (setting,))
     if errors := report.of(ERROR):
-        raise InputError("\n".join([*map(_text, errors), f"See also: python -m tools.check_data --data_root {root}"]))
+        raise InputError(
+            "\n".join([*map(_text, errors), f"See also: {command_line('check_data', '--data_root', root)}"])
+        )
     return [_text(warning) for warning in report.of(WARNING)]
 
 
@@ -135,8 +138,10 @@ def _compare_with_config(report: Report, config: MAGANConfig) -> None:
     found = dict(zip(expected, (report.size.events, report.size.visual_dim, report.size.audio_dim), strict=True))
     if wrong := [name for name in expected if found[name] != expected[name]]:
         differences = ", ".join(f"{name} {found[name]} where the config has {expected[name]}" for name in wrong)
-        setting = " --setting weakly" if report.settings == ("weakly",) else ""
-        command = f"python -m tools.make_config --data_root {report.root} --out configs/mine.json{setting}"
+        flags = ["--data_root", report.root, "--out", "configs/mine.json"]
+        command = command_line(
+            "make_config", *flags, *(("--setting", "weakly") if report.settings == ("weakly",) else ())
+        )
         report.add(
             ERROR,
             FEATURES,

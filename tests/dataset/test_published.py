@@ -13,6 +13,7 @@ from dataset.layout import ANNOTATIONS, FILES, ORDERS
 from dataset.published import EVENTS, digest_of, is_ave
 from dataset.sources import cure_of, require_files
 from utils.errors import InputError
+from utils.wording import command_line
 
 
 def write(path, values):
@@ -76,7 +77,9 @@ def test_missing_files_of_ones_own_are_listed_with_the_way_to_make_them(own):
     assert lines[0] == f"8 data files are missing in {own}:"
     assert len(lines) == 9
     order = next(line for line in lines if line.startswith("  val_order.h5"))
-    assert order.endswith(f"tools.make_labels --annotations {own / ANNOTATIONS} --out {own} --val_set FILE")
+    assert order.endswith(
+        f"{command_line('make_labels', '--annotations', own / ANNOTATIONS, '--out', own)} --val_set FILE"
+    )
     assert "AVE" not in str(error.value)
 
 

@@ -13,6 +13,7 @@ import termios
 import time
 import warnings
 from functools import partial
+from shlex import quote
 
 import numpy as np
 import pytest
@@ -161,7 +162,7 @@ def test_run_stopped_by_a_signal_in_an_epoch_resumes_exactly(run, arguments, tra
         process.send_signal(signal_number)
         said += process.stderr.read()
     assert process.returncode == status, said
-    assert f"resume with --resume {tmp_path / 'last.pth.tar'}" in said
+    assert f"resume with --resume {quote(str(tmp_path / 'last.pth.tar'))}" in said
     state = torch.load(tmp_path / "last.pth.tar", weights_only=True)["training"]["state"]
     assert state["epoch"] == 2
     assert 0 < state["iteration"] < 6

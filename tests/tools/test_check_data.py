@@ -2,11 +2,13 @@
 
 import shutil
 import signal
+from shlex import split
 
 import h5py
 import pytest
 
 from tests.processes import Process
+from utils.wording import command_line
 
 
 def test_sound_folder_is_a_table_and_status_0(run, data_root):
@@ -89,7 +91,7 @@ def test_entry_scripts_refuse_to_train_on_what_the_doctor_finds(
     )
     assert f"{root / 'val_order.h5'}: names 1 row more than once" in result.stderr
     assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 31 of 60 rows (0, 1, 2" in result.stderr
-    assert f"python -m tools.check_data --data_root {root}" in result.stderr
+    assert command_line("check_data", "--data_root", root) in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -97,7 +99,7 @@ def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_r
     run, data_root, small_config, tmp_path
 ):
     """Two rows carry a second event, as in AVE's labels.h5; the command in the warning makes corrected labels."""
-    root = shutil.copytree(data_root, tmp_path / "data")
+    root = shutil.copytree(data_root, tmp_path / "my data")
     (root / "right_labels.h5").rename(root / "labels.h5")
     with h5py.File(root / "labels.h5", "r+") as file:
         labels = file["avadataset"]
@@ -107,11 +109,11 @@ def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_r
     said = run("supv_main.py", *train, "--snapshot_pref", tmp_path / "run").stderr
     assert f"warning: {root / 'labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in said
     assert "2 x event 11 + event 27, 8 x background" in said
-    command = f"python -m tools.make_labels --annotations {root / 'Annotations.txt'} --out {root}"
+    command = command_line("make_labels", "--annotations", root / "Annotations.txt", "--out", root)
     assert f"  make it from the annotations: {command}\n" in said
     assert (tmp_path / "run" / "best.pth.tar").exists()
 
-    run(*command.removeprefix("python -m ").split())
+    run(*split(command.removeprefix("python -m ")))
     report = run("tools.check_data", "--data_root", root).stdout
     assert "warning" not in report
     assert f"{root / 'labels.h5'}: is not read, right_labels.h5 wins" in report

@@ -1,6 +1,7 @@
 """A config gets the sizes of a data set, and all other values from the setting's default."""
 
 import json
+from shlex import quote
 
 import h5py
 import numpy as np
@@ -100,7 +101,7 @@ def test_nothing_is_guessed_of_data_that_do_not_tell(run, root, tmp_path):
     write(root, visual_feature=np.zeros((9, 6, 64, 4, 3)))
     said = run("tools.make_config", "--data_root", root, *out, status=2).stderr
     assert f"{root / 'visual_feature.h5'}: shape (9, 6, 64, 4, 3), its third axis is the channels" in said
-    assert f"pack_features --data_root {root} --out {root}-channels-last --channels_first\n" in said
+    assert f"pack_features --data_root {quote(str(root))} --out {quote(f'{root}-channels-last')} --" in said
     said = run("tools.make_config", "--data_root", root / "mil_labels.h5", *out, status=2).stderr
     assert said.startswith(f"error: {root / 'mil_labels.h5'}: not a directory")
     assert not (tmp_path / "mine.json").exists()

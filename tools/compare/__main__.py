@@ -21,6 +21,7 @@ from utils.command import run_command
 from utils.log import log_to_terminal
 from utils.packages import require_packages
 from utils.progress import Progress
+from utils.wording import command_line
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def main() -> None:
     log.info("%d runs, %d of them finished", len(runs), len(runs) - len(waiting))
     if args.cluster and waiting:
         job = submit(waiting, args.out, args.jobs, args.partition, args.gpus, args.cpus, args.hours)
-        log.info("job array %s submitted; tables so far: python -m tools.compare --table %s", job, args.out)
+        log.info("job array %s submitted; tables so far: %s", job, command_line("compare", "--table", args.out))
         return
 
     failed = []

@@ -21,7 +21,9 @@ from dataset.doctor.report import ERROR, NOTE, WARNING
 from dataset.features import channels_are_first
 from dataset.layout import ANNOTATIONS, EXTRACTION, FILES, NOISY, ORDERS
 from dataset.size import AVE, size_of
+from dataset.sources import make_labels_command
 from utils.errors import InputError
+from utils.wording import command_line
 
 BOTH = ("supervised", "weakly")
 
@@ -92,8 +94,8 @@ def test_empty_folder_lacks_every_file(tmp_path):
     assert [finding.message for finding in report.of(ERROR)] == [f"{tmp_path / name}: is missing" for name in missing]
     cures = [finding.cure for finding in report.of(ERROR)]
     for name, cure in zip(missing, cures, strict=True):
-        assert ("make_labels" if "labels" in name else f"tools.download --data_root {tmp_path}") in cure
-    assert f"tools.download --data_root {tmp_path}" in only(report, WARNING).cure  # for the noisy videos
+        assert ("make_labels" if "labels" in name else command_line("download", "--data_root", tmp_path)) in cure
+    assert command_line("download", "--data_root", tmp_path) in only(report, WARNING).cure  # for the noisy videos
 
 
 def test_record_of_the_extraction_is_checked(root):
@@ -302,7 +304,7 @@ def test_maps_with_channels_first_are_called_so_and_nothing_else(root, channels)
     errors = check_folder(root, config).of(ERROR)
     for name, error in zip(("visual_feature.h5", "visual_feature_noisy.h5"), errors, strict=True):
         assert error.message.startswith(f"{root / name}: shape ({len(read(root / name))}, 10, {channels}, 6, 6), its ")
-        assert f"tools.pack_features --data_root {root} --out {root}-channels-last --channels_first" in error.message
+        assert command_line("pack_features", "--data_root", root, "--out", f"{root}-channels-last") in error.message
         assert error.cure == ""
     with pytest.raises(InputError, match="its third axis is the channels"):
         AVEFolder(root, config, torch.float32).split("test")
@@ -348,7 +350,7 @@ def test_row_that_an_order_names_twice_is_found(root):
     report = look(root)
     assert only(report).message == f"{root / 'train_order.h5'}: names 1 row more than once: {second}"
     assert only(report, NOTE).message == f"{root}: 1 row belongs to no split: {first}"
-    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite --train_set FILE" in only(report, NOTE).cure
+    assert f"{make_labels_command(root)} --overwrite --train_set FILE" in only(report, NOTE).cure
 
 
 def test_splits_of_as_many_videos_as_in_ave_are_compared_with_its_own(root, monkeypatch):
@@ -419,7 +421,7 @@ def test_label_that_the_annotations_contradict_is_named_by_its_row_and_in_words(
     assert f"{root / 'right_labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30). Row 7" in message
     assert f"{int(end) - int(start)} x {event}" in message
     assert message.endswith("and labelled event 05. Training uses the labels as they are")
-    assert f"--annotations {root / ANNOTATIONS} --out {root} --overwrite" in only(report, WARNING).cure
+    assert f"{make_labels_command(root)} --overwrite" in only(report, WARNING).cure
 
 
 def test_rows_with_two_events_of_the_older_release_are_a_warning_with_the_way_to_corrected_labels(root):
@@ -434,7 +436,7 @@ def test_rows_with_two_events_of_the_older_release_are_a_warning_with_the_way_to
     assert f"{root / 'labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in warning.message
     assert "event 07 + event 11" in warning.message
     assert warning.message.endswith("Of several events in a segment, the one with the largest index counts")
-    assert warning.cure.endswith(f"tools.make_labels --annotations {root / ANNOTATIONS} --out {root}")
+    assert warning.cure.endswith(make_labels_command(root))
 
     (root / ANNOTATIONS).unlink()
     warning = only(look(root), WARNING)
@@ -511,7 +513,7 @@ def test_data_of_other_widths_and_events_than_the_config_are_one_error_with_the_
     finding = only(check_folder(root, MAGANConfig(num_events=5, visual_dim=256)))
     assert finding.settings == BOTH
     assert finding.message.endswith("num_events 28 where the config has 5, visual_dim 512 where the config has 256")
-    assert f"python -m tools.make_config --data_root {root} --out configs/mine.json" in finding.cure
+    assert command_line("make_config", "--data_root", root, "--out", "configs/mine.json") in finding.cure
 
 
 @pytest.mark.parametrize("values", [np.float32(1), np.zeros((0, 10, 128), "f4"), h5py.Empty("f4"), np.zeros(60, "S4")])
