@@ -28,6 +28,7 @@ class ForkedMachine(Machine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # it trains the whole network fifteen times
 def test_cpu_passes_what_needs_no_gpu(monkeypatch, capsys, tmp_path):
     path = tmp_path / "gpu-report.json"
     monkeypatch.setattr(check_gpu, "Machine", ForkedMachine)
