@@ -1,6 +1,6 @@
 """A data set of one's own videos, from the files to predictions, by the commands of docs/DATA.md in their order.
 
-15 clips of 6 seconds with 5 events. The networks that describe them have seeded weights.
+10 clips of 6 seconds with 5 events. The networks that describe them have seeded weights.
 """
 
 import json
@@ -19,7 +19,7 @@ EVENTS = {
     "Bark": (grey(140), 600),
     "-Train": (stripes(32), 150),
 }
-SPLITS = {"train": range(10), "val": range(10, 12), "test": range(12, 15)}
+SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 EXTRACTOR = ("--gpu", "cpu", "--frames_per_second", 1)
 
 
@@ -29,7 +29,7 @@ def clips(tmp_path_factory) -> Footage:
     folder = tmp_path_factory.mktemp("clips")
     lists = tmp_path_factory.mktemp("lists")
     lines = []
-    for row in range(15):
+    for row in range(10):
         event, start = list(EVENTS)[row % 5], row % 3
         (picture, hertz), span = EVENTS[event], range(start, start + 3)
         write_video(
@@ -62,7 +62,7 @@ def test_videos_become_features_runs_reports_and_predictions(run, clips, weights
     for setting, script in {"supervised": "supv_main.py", "weakly": "weakly_main.py"}.items():
         folder = tmp_path / setting
         common = ("--gpu", "cpu", "--data_root", data)
-        training = ("--config", configs[setting], "--snapshot_pref", folder, "--n_epoch", 1, "--b", 5)
+        training = ("--config", configs[setting], "--snapshot_pref", folder, "--n_epoch", 1, "--b", 3)
         run(script, *common, *training)
         report = run("tools.report", folder, *common)
         assert report.stdout.strip() == str(folder / "report/report.html")
