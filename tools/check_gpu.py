@@ -117,11 +117,7 @@ def compare(losses: Sequence[float], expected: Sequence[float], tolerance: float
 
 
 def within(difference: float, tolerance: float, name: str) -> str:
-    """Describe a difference that is small enough.
-
-    Raises:
-        CheckError: it is not.
-    """
+    """Describe a difference that is small enough; any other one is a ``CheckError``."""
     text = f"{name} {difference:.1e}, at most {tolerance:.0e} allowed"
     if not difference <= tolerance:  # nor nan
         raise CheckError(text)

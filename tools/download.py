@@ -169,7 +169,7 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     require_packages("gdown")
-    require_files(args.data_root, [])  # that it is no file
+    require_files(args.data_root, [])  # refuses a file in place of the directory
     if args.checkpoint:
         get_all([checkpoint_download(args.runs)])
     else:

@@ -123,11 +123,7 @@ def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path, turned: bool)
 
 
 def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype, turned: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the source in the shape to write, as they are and as ``dtype``.
-
-    Raises:
-        InputError: they cannot be read, or a value is too large for the type.
-    """
+    """Rows of the source in the shape to write, as they are and as ``dtype``; a row too large is an ``InputError``."""
     values = np.moveaxis(read(source, rows), 2, -1) if turned else read(source, rows)
     with np.errstate(over="ignore"):
         narrow = values.astype(dtype)
