@@ -41,6 +41,9 @@ class Ranks:
             yield
             return
         dist.init_process_group(dist.get_default_backend_for_device(device))
+        # Kept longer than DDP, which must not be the last to hold it: freeing the group joins gloo's threads, and DDP
+        # would do so without releasing the interpreter's lock, for which one of them may be waiting.
+        self.group = dist.group.WORLD
         yield
         dist.destroy_process_group()  # not after an error: NCCL would wait for the other ranks, which torchrun ends
 

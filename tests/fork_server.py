@@ -7,6 +7,7 @@ What a forked command does from its first line to its exit status is what a star
 """
 
 import atexit
+import faulthandler
 import importlib
 import os
 import pickle
@@ -26,6 +27,7 @@ PRELOADED = (  # no __main__, which is what runs
 )
 STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
 LARGEST_REQUEST = 1 << 17
+WHERE = signal.SIGUSR1  # a process that gets it writes to its standard error where its threads are
 
 
 def serve(client: socket.socket) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def become(request: dict[str, Any]) -> None:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(request["environment"])
+    faulthandler.register(WHERE, file=2)
     sys.argv = request["command"]
     if request["set_up"]:
         request["set_up"]()

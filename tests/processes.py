@@ -9,12 +9,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from tests.fork_server import STATUS
+from torch.distributed import TCPStore
+
+from tests.fork_server import STATUS, WHERE
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ)
@@ -23,7 +26,8 @@ ENVIRONMENT = dict(os.environ)
 class Process:
     """A command that runs: an entry script or a module, ``Process("supv_main.py", "--gpu", 0)``.
 
-    Used in a ``with`` statement, it is waited for at the end, and killed first if a test fails or takes too long.
+    Used in a ``with`` statement, it is waited for at the end. If a test fails or takes too long, it is killed, and the
+    failure shows what it said and where it was.
 
     Args:
         command: the program and its arguments.
@@ -97,9 +101,13 @@ class Process:
     def __enter__(self) -> "Process":
         return self
 
-    def __exit__(self, error: type | None, *_: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, *_: object) -> None:
         if error:
+            self.send_signal(WHERE)
+            time.sleep(1)
             self.kill()
+            os.set_blocking(self.stderr.fileno(), False)  # a process that it has started may be there still
+            error.add_note(f"{' '.join(self.args)} had said:\n{self.stderr.read()}")
         self.wait()
         self.stderr.close()
         self._output.close()
@@ -115,19 +123,26 @@ def finished(*command: object, **options: object) -> subprocess.CompletedProcess
 def finished_ranks(number: int, *command: object) -> subprocess.CompletedProcess:
     """Run a command to its end in ``number`` processes that train together; the output is that of all, in their order.
 
-    They get the variables that ``torchrun`` would give them.
+    They get the variables that ``torchrun`` would give them, and like its processes they meet at a store that exists
+    before them; none waits for another one that has failed.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True},
+        **{"TORCHELASTIC_RESTART_COUNT": 0, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number},
+    }
     with ExitStack() as stack:
         ranks = []
         for rank in range(number):
             own = {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
             ranks.append(stack.enter_context(Process(*command, environment={**ENVIRONMENT, **own})))
+        status, running = 0, {rank._status: rank for rank in ranks}
+        while running and not status:
+            for ended in select.select(list(running), [], [])[0]:
+                status = running.pop(ended).wait() or status
+        for rank in running.values():
+            rank.kill()
         said = "".join(rank.stderr.read() for rank in ranks)
-        status = max(rank.wait() for rank in ranks)
         return subprocess.CompletedProcess(command, status, "".join(rank.output() for rank in ranks), said)
 
 
