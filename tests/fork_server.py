@@ -1,6 +1,7 @@
 """A process that has imported what the commands import, which takes seconds, and forks itself into each of them.
 
-What a forked command does from its first line to its exit status is what a started one does; only its imports are done.
+What a forked command does from its first line to its exit functions is what a started one does. Only its imports are
+done, and the interpreter's objects are not freed one by one at its end.
 ``tests.processes`` starts the server, with a socket as its standard input:
 
     python -m tests.fork_server
@@ -8,6 +9,7 @@ What a forked command does from its first line to its exit status is what a star
 
 import atexit
 import faulthandler
+import gc
 import importlib
 import os
 import pickle
@@ -18,6 +20,8 @@ import signal
 import socket
 import struct
 import sys
+import threading
+from contextlib import suppress
 from typing import Any
 
 PRELOADED = (  # no __main__, which is what runs
@@ -84,15 +88,35 @@ def become(request: dict[str, Any]) -> None:
         request["set_up"]()
 
 
+def run(program: str) -> int:
+    """Run an entry script or a module; gives its exit status. What else ends it is raised."""
+    try:
+        if program.endswith(".py"):
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
+    return 0
+
+
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
     # Where the home cannot be written, Matplotlib makes a folder that the first process to end would remove.
     atexit.unregister(shutil.rmtree)
+    gc.collect()
+    gc.freeze()  # or the collector of each process would touch, and so copy, all that is imported
     request = serve(socket.socket(fileno=0))
     become(request)
-    program = sys.argv[0]
-    if program.endswith(".py"):
-        runpy.run_path(program, run_name="__main__")
-    else:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    status = run(sys.argv[0])
+    # The end of an interpreter, as that of multiprocessing's forked processes, without what copies all pages once more.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            with suppress(ValueError, OSError):  # closed by the command, or its reader is gone
+                stream.flush()
+    os._exit(status)
