@@ -33,8 +33,8 @@ _PROTOTYPES, _ANNOTATIONS, _SPLITS, _VIDEOS, _NOISY = range(5)
 class SyntheticVideo(NamedTuple):
     """The features of one video, and the truth about them."""
 
-    visual: np.ndarray  # (t, h, w, 512), >= 0
-    audio: np.ndarray  # (t, 128), >= 0
+    visual: np.ndarray  # (t, h, w, visual_dim), >= 0
+    audio: np.ndarray  # (t, audio_dim), >= 0
     regions: np.ndarray  # (t, h, w), 1 where the event is both on and in this region
     seen: np.ndarray  # (t,), the class whose picture is there, or NO_CLASS
     heard: np.ndarray  # (t,), the class whose sound is there, or NO_CLASS
@@ -46,16 +46,25 @@ class SyntheticAVE:
     Args:
         signal: strength of the prototypes over the noise, whose standard deviation is 1: the smaller, the harder.
         map_size: height and width of the visual maps; 7 in AVE.
+        widths: of the visual and the audio features; those of AVE.
     """
 
-    def __init__(self, num_events: int, signal: float, map_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_events: int,
+        signal: float,
+        map_size: int,
+        seed: int,
+        widths: tuple[int, int] = (VISUAL_DIM, AUDIO_DIM),
+    ) -> None:
         self.num_events = num_events
         self.signal = signal
         self.map_size = map_size
         self.seed = seed
+        self.visual_dim, self.audio_dim = widths
         random = self._random(_PROTOTYPES)
-        self.visual_prototypes = np.maximum(random.standard_normal((num_events, VISUAL_DIM), np.float32), 0)
-        self.audio_prototypes = np.maximum(random.standard_normal((num_events, AUDIO_DIM), np.float32), 0)
+        self.visual_prototypes = np.maximum(random.standard_normal((num_events, self.visual_dim), np.float32), 0)
+        self.audio_prototypes = np.maximum(random.standard_normal((num_events, self.audio_dim), np.float32), 0)
         self.bias = random.permutation(np.linspace(-0.6, 0.6, num_events, dtype=np.float32))  # > 0: mainly seen
         self.visual_strength, self.audio_strength = signal * (1 + self.bias), signal * (1 - self.bias)
 
@@ -116,8 +125,8 @@ class SyntheticAVE:
         block = np.zeros((size, size), np.float32)
         block[top : top + height, left : left + width] = 1
 
-        visual = random.standard_normal((NUM_SEGMENTS, size, size, VISUAL_DIM), np.float32)
-        audio = random.standard_normal((NUM_SEGMENTS, AUDIO_DIM), np.float32)
+        visual = random.standard_normal((NUM_SEGMENTS, size, size, self.visual_dim), np.float32)
+        audio = random.standard_normal((NUM_SEGMENTS, self.audio_dim), np.float32)
         for segment in range(NUM_SEGMENTS):
             if (k := seen[segment]) != NO_CLASS:
                 visual[segment] += block[..., None] * (self.visual_strength[k] * self.visual_prototypes[k])
@@ -156,8 +165,8 @@ def write_synthetic_ave(
         features = {}
         for suffix, count in clips.items():
             shapes = {
-                "visual": (count, NUM_SEGMENTS, size, size, VISUAL_DIM),
-                "audio": (count, NUM_SEGMENTS, AUDIO_DIM),
+                "visual": (count, NUM_SEGMENTS, size, size, generator.visual_dim),
+                "audio": (count, NUM_SEGMENTS, generator.audio_dim),
             }
             for modality, shape in shapes.items():
                 file = create(f"{modality}_feature{suffix}.h5")

@@ -339,7 +339,7 @@ def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
 
 
 def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
-    """Check that a network of this size can be made here, before the system kills the program that tries."""
+    """An ``InputError`` if a network of this size cannot be made here; the system would kill the program."""
     count = number_of_parameters(model_class, config)
     # Training holds a parameter, its gradient and Adam's two moments.
     size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available

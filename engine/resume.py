@@ -83,7 +83,7 @@ def _check_hyperparameters(path: Path, before: Config, after: Config) -> None:
 
 
 def check_fingerprint(training: Mapping[str, Any], now: Mapping[str, Any], data_root: Path) -> None:
-    """Check that a run resumes on the data, with the number of processes and with the compilation it began with."""
+    """An ``InputError`` if a run would not resume on the data and with the number of processes it began with."""
     before = {name: training.get(name) for name in now}
     if before["data"] != now["data"]:
         raise InputError(

@@ -11,14 +11,24 @@ import pytest
 import torch
 from filelock import FileLock
 
+from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.processes import ROOT, finished
 from tests.reference import seeded
 
 SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}
 
+VISUAL_DIM, AUDIO_DIM = 64, 32  # of the features that small networks read
+
 Run = Callable[..., subprocess.CompletedProcess]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def write_data(folder: Path, videos: int = 60, noisy: int = 3, map_size: int = 2, seed: int = 1) -> None:
+    """Write a folder as ``tools.make_data`` does, with narrow features."""
+    folder.mkdir()
+    generator = SyntheticAVE(28, signal=2, map_size=map_size, seed=seed, widths=(VISUAL_DIM, AUDIO_DIM))
+    write_synthetic_ave(folder, generator, generator.annotations(videos), noisy, "float16")
 
 
 @pytest.fixture(scope="session")
@@ -55,19 +65,26 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 
 
 @pytest.fixture(scope="session")
-def data_root(made_once: MadeOnce, run: Run) -> Path:
-    """A synthetic AVE folder of 60 videos with 2 x 2 maps. Read it, do not change it."""
+def data_root(made_once: MadeOnce) -> Path:
+    """A synthetic AVE folder of 60 videos, with 2 x 2 maps and narrow features. Read it, do not change it."""
+    return made_once("data", write_data)
+
+
+@pytest.fixture(scope="session")
+def wide_data_root(made_once: MadeOnce, run: Run) -> Path:
+    """The same with features of AVE's widths, which the published configs read."""
     flags = ("--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 1)
-    return made_once("data", lambda folder: run("tools.make_data", "--out", folder, *flags))
+    return made_once("wide", lambda folder: run("tools.make_data", "--out", folder, *flags))
 
 
 @pytest.fixture(scope="session")
 def small_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The config file of a small, fast network for a setting."""
+    """The config file of a small, fast network for a setting and the features of ``data_root``."""
     folder = tmp_path_factory.mktemp("configs")
 
     def write(setting: str) -> Path:
         config = json.loads((ROOT / "configs" / CONFIGS[setting]).read_text())
+        config["model"] |= {"visual_dim": VISUAL_DIM, "audio_dim": AUDIO_DIM}
         config["model"] |= {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
         config["training"] |= {"batch_size": 8, "n_epoch": 3, "lr": 1e-3, "num_workers": 0, "print_freq": 2}
         path = folder / CONFIGS[setting]
@@ -86,6 +103,20 @@ def trained(made_once: MadeOnce, run: Run, data_root: Path, small_config) -> Cal
         return made_once(setting, lambda folder: run(SCRIPTS[setting], *flags, "--snapshot_pref", folder))
 
     return train
+
+
+@pytest.fixture(scope="session")
+def wide_trained(made_once: MadeOnce, run: Run, wide_data_root: Path, small_config) -> Path:
+    """The folder of a finished supervised run on features of AVE's widths. Read it, do not change it."""
+
+    def train(folder: Path) -> None:
+        config = json.loads(small_config("supervised").read_text())
+        del config["model"]["visual_dim"], config["model"]["audio_dim"]
+        path = folder.with_name("wide.json")
+        path.write_text(json.dumps(config))
+        run("supv_main.py", "--gpu", "cpu", "--data_root", wide_data_root, "--config", path, "--snapshot_pref", folder)
+
+    return made_once("wide-run", train)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
@@ -92,7 +92,8 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send it a signal if it still runs."""
         if not self.ended():
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # its exit status is on the way
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill it if it still runs."""

@@ -1,6 +1,6 @@
 """A data set of one's own, from features and annotations to a report, by the commands of docs/DATA.md alone.
 
-40 clips of 6 seconds, maps of 4 x 3, 5 events named in several scripts or like formulas, no noisy videos.
+20 clips of 6 seconds, maps of 4 x 3, 5 events named in several scripts or like formulas, no noisy videos.
 """
 
 import csv
@@ -13,8 +13,8 @@ import pytest
 from utils.wording import command_line
 
 EVENTS = ["Été, rain", "钟", "=SUM(A1:A9)", "-Train @ +1", "Church bell"]
-SPLITS = {"train": range(30), "val": range(30, 35), "test": range(35, 40)}
-TRAIN = ("--gpu", "cpu", "--n_epoch", 1, "--b", 10)
+SPLITS = {"train": range(10), "val": range(10, 15), "test": range(15, 20)}
+TRAIN = ("--gpu", "cpu", "--n_epoch", 1, "--b", 5)
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def root(tmp_path_factory):
     root.mkdir()
     random = np.random.default_rng(0)
     lines = []
-    for row in range(40):
+    for row in range(20):
         start = int(random.integers(0, 5))
         lines.append(f"{EVENTS[row % 5]}&-clip_{row}&good&{start}&{random.integers(start + 1, 7)}\n")
     lines[4] = lines[4].rsplit("&", 2)[0] + "&0&6\n"
     (root / "Annotations.txt").write_text("".join(lines), encoding="utf-8")
     for split, rows in SPLITS.items():
         (root / f"{split}.txt").write_text("".join(lines[row] for row in rows), encoding="utf-8")
-    for name, shape in {"visual_feature": (40, 6, 4, 3, 512), "audio_feature": (40, 6, 128)}.items():
+    for name, shape in {"visual_feature": (20, 6, 4, 3, 512), "audio_feature": (20, 6, 128)}.items():
         with h5py.File(root / f"{name}.h5", "w") as file:
             file["avadataset"] = np.maximum(random.standard_normal(shape), 0).astype("f4")
     return root
@@ -52,7 +52,7 @@ def prepared(run, root):
 def test_labels_have_the_six_segments_of_the_features(prepared):
     root, _ = prepared
     with h5py.File(root / "right_labels.h5") as file:
-        assert file["avadataset"].shape == (40, 6, 6)
+        assert file["avadataset"].shape == (20, 6, 6)
     assert not (root / "labels_noisy.h5").exists()
 
 
@@ -76,7 +76,7 @@ def test_either_setting_trains_and_its_run_is_reported_and_drawn(run, prepared, 
     folder = tmp_path / "run"
     data = ("--data_root", root)
     said = run(script, *TRAIN, *data, "--config", configs[setting], "--snapshot_pref", folder).stderr
-    assert "30 training videos, 5 val, 5 test" in said
+    assert "10 training videos, 5 val, 5 test" in said
     assert ("has no noisy videos" in said) == (setting == "weakly")
     score = ("--evaluate", "--resume", folder / "best.pth.tar", "--predictions", tmp_path / "predictions.csv")
     assert "Evaluation results (acc): " in run(script, "--gpu", "cpu", *data, *score).stdout
@@ -88,7 +88,7 @@ def test_either_setting_trains_and_its_run_is_reported_and_drawn(run, prepared, 
     page = next(folder.rglob("report.html")).read_text(encoding="utf-8")
     assert all(event in page for event in EVENTS)
     assert "Warning" not in said
-    said = run("tools.visualize", folder, *data, "--gpu", "cpu", "--rows", 36, "--out", tmp_path / "drawn").stderr
+    said = run("tools.visualize", folder, *data, "--gpu", "cpu", "--rows", 16, "--out", tmp_path / "drawn").stderr
     assert list((tmp_path / "drawn").rglob("*.png"))
     assert "Warning" not in said
 

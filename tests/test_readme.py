@@ -56,11 +56,11 @@ def examples() -> list:
 
 
 @pytest.mark.parametrize("code", examples())
-def test_python_example_runs_and_prints_what_its_comments_say(trained, data_root, tmp_path, code):
+def test_python_example_runs_and_prints_what_its_comments_say(wide_trained, wide_data_root, tmp_path, code):
     """On the run and the data of a demo, for which a small run and small data stand."""
-    shutil.copytree(trained("supervised"), tmp_path / "Exps/demo/supervised")
+    shutil.copytree(wide_trained, tmp_path / "Exps/demo/supervised")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/demo").symlink_to(data_root)
+    (tmp_path / "data/demo").symlink_to(wide_data_root)
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

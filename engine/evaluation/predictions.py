@@ -20,7 +20,7 @@ COLUMNS = ("row", "id", "second", "truth", "predicted", "event_probability", "cl
 
 
 def require_writable_name(path: Path) -> None:
-    """Check before long work that the directory of an output file exists, and that it is no directory itself."""
+    """Before long work: an ``InputError`` if an output file has no directory yet, or is a directory itself."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no directory {path.parent} to write it to")
     if path.is_dir():

@@ -60,7 +60,7 @@ def open_for_writing():
         process.communicate("")
 
 
-def test_file_that_another_program_writes_is_in_use_and_not_damaged(run, root, open_for_writing, small_config):
+def test_file_that_another_program_writes_is_in_use_and_not_damaged(run, root, open_for_writing):
     path = root / "visual_feature.h5"
     open_for_writing(path)
     reason = (
@@ -70,7 +70,7 @@ def test_file_that_another_program_writes_is_in_use_and_not_damaged(run, root, o
         stored_in(path)
     assert str(error.value) == reason
     assert errors_in(root) == [(reason, "")]
-    train = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"))
+    train = ("--gpu", "cpu", "--data_root", root)
     said = run("supv_main.py", *train, "--snapshot_pref", root.parent / "run", status=2).stderr
     assert f"error: {reason}\nSee also: python -m tools.check_data" in said
 

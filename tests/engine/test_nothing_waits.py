@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from engine.evaluation import evaluate_batch
 from model.observation import observed
 from model.prediction import TrainedMAGAN
+from tests.conftest import AUDIO_DIM, VISUAL_DIM
 from tests.reference import seeded
 
 META = torch.device("meta")
@@ -72,7 +73,8 @@ def test_epoch_of_training_and_evaluation(make_meta_trainer, setting, precision)
 def test_prediction_of_a_long_and_of_a_short_video(make_trainer, setting):
     trained = TrainedMAGAN(make_trainer(setting, "fp32", device="meta").model.eval(), [], segments=10)
     for seconds in (25, 6):
-        features = torch.empty(2, seconds, 7, 7, 512, device=META), torch.empty(2, seconds, 128, device=META)
+        shapes = (2, seconds, 7, 7, VISUAL_DIM), (2, seconds, AUDIO_DIM)
+        features = tuple(torch.empty(shape, device=META) for shape in shapes)
         with OneDevice():
             event, classes = trained._probabilities([features])
         assert event.shape == classes.shape[:2] == (2, seconds)

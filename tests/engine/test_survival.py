@@ -20,7 +20,7 @@ from engine.checkpoint import BackgroundWriter, save_checkpoint
 from engine.resume import CHANGEABLE
 from engine.run_folder import RunFolder
 from model.checkpoint import load_checkpoint
-from tests.conftest import SCRIPTS
+from tests.conftest import SCRIPTS, write_data
 from tests.engine.test_training import TIMES, metrics
 from tests.processes import Process, finished
 from tests.reference import seeded
@@ -276,7 +276,7 @@ def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(
 @pytest.mark.slow
 def test_bad_row_is_named_and_mending_it_gives_the_run_that_never_stopped(run, small_config, tmp_path):
     root, folder, whole = tmp_path / "data", tmp_path / "run", tmp_path / "whole"
-    run("tools.make_data", "--out", root, "--videos", 40, "--map_size", 1)
+    write_data(root, videos=40, map_size=1)
     flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--n_epoch", 2)
     run("supv_main.py", *flags, "--snapshot_pref", whole)
 
@@ -304,7 +304,7 @@ def test_bad_row_is_named_and_mending_it_gives_the_run_that_never_stopped(run, s
 @pytest.mark.slow
 def test_bad_row_of_the_noisy_videos_is_named_as_one_of_them(run, small_config, tmp_path):
     root = tmp_path / "data"
-    run("tools.make_data", "--out", root, "--videos", 28, "--noisy", 40, "--map_size", 1)
+    write_data(root, videos=28, noisy=40, map_size=1)
     with h5py.File(root / "audio_feature_noisy.h5", "r+") as file:
         file["avadataset"][11, 4, 7] = float("nan")  # no row that is looked at before training
     flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("weakly"), "--snapshot_pref", tmp_path / "r")
@@ -431,7 +431,7 @@ def test_run_is_resumed_in_its_own_folder_alone(run, data_root, trained, tmp_pat
 
 def test_run_is_resumed_on_its_own_data_alone(run, arguments, trained, tmp_path):
     other = tmp_path / "other"
-    run("tools.make_data", "--out", other, "--videos", 60, "--map_size", 2, "--signal", 2, "--seed", 2)
+    write_data(other, seed=2)
     folder = trained("supervised")
     flags = ("--gpu", "cpu", "--resume", folder / "last.pth.tar", "--n_epoch", 4)
     refused(run, folder, f"{other} does not hold the data", *flags, "--data_root", other)

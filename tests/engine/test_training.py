@@ -22,7 +22,7 @@ import torch
 from dataset.doctor.features import SAMPLED
 from engine.evaluation.measures import Measures
 from engine.run_folder import RunFolder
-from tests.conftest import CONFIGS, SCRIPTS
+from tests.conftest import CONFIGS, SCRIPTS, write_data
 from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tests.reference import seeded
 
@@ -192,15 +192,17 @@ def test_folder_that_holds_a_run_is_overwritten_only_on_request(run, arguments, 
 
 
 @pytest.mark.parametrize("source", ["best", "published"])
-def test_weights_alone_start_a_new_run_that_says_so(run, trained, data_root, small_config, tmp_path, source):
+def test_weights_alone_start_a_new_run_that_says_so(
+    run, trained, data_root, wide_data_root, small_config, tmp_path, source
+):
     if source == "best":
-        path, config = trained("supervised") / "best.pth.tar", small_config("supervised")
+        data, path, config = data_root, trained("supervised") / "best.pth.tar", small_config("supervised")
     else:
-        path, config = tmp_path / "published.pth.tar", ROOT / "configs" / CONFIGS["supervised"]
+        data, path, config = wide_data_root, tmp_path / "published.pth.tar", ROOT / "configs" / CONFIGS["supervised"]
         torch.save(seeded.published_checkpoint("supervised"), path)
     result = run(
         "supv_main.py",
-        *("--gpu", "cpu", "--data_root", data_root, "--config", config, "--resume", path, "--n_epoch", 1),
+        *("--gpu", "cpu", "--data_root", data, "--config", config, "--resume", path, "--n_epoch", 1),
         *("--snapshot_pref", tmp_path / "run", "--batch_size", 48, "--num_workers", 0),
     )
     assert f"{path}: a new run from these weights" in result.stderr
@@ -262,7 +264,7 @@ def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_
     import h5py
 
     root = tmp_path / "data"
-    run("tools.make_data", "--out", root, "--videos", 40, "--map_size", 1)
+    write_data(root, videos=40, map_size=1)
     with h5py.File(root / "train_order.h5") as file:
         looked_at = np.linspace(0, 39, SAMPLED).round()  # before the run, which would then not start
         row = next(int(row) for row in file["order"] if row not in looked_at)

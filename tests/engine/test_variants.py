@@ -9,7 +9,7 @@ import torch
 from configs import load_config
 from configs.variants import variants_of
 from model import load_magan
-from tests.conftest import SCRIPTS
+from tests.conftest import AUDIO_DIM, SCRIPTS, VISUAL_DIM
 from tests.processes import ROOT, finished_ranks
 from utils.errors import InputError
 
@@ -42,7 +42,7 @@ def test_run_and_its_checkpoints_keep_the_variant(run, data_root, variant_run, s
     assert result.stdout == f"Evaluation results (acc): {float(row['test_accuracy']):.4f}%.\n"
     model = load_magan(folder / "best.pth.tar")
     assert model.network.config.variant == names
-    assert model.predict(torch.rand(10, 2, 2, 512), torch.rand(10, 128)).classes.shape == (10,)
+    assert model.predict(torch.rand(10, 2, 2, VISUAL_DIM), torch.rand(10, AUDIO_DIM)).classes.shape == (10,)
 
 
 def test_run_of_a_variant_is_resumed_as_that_variant(run, data_root, variant_run, tmp_path):

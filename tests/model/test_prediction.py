@@ -19,7 +19,7 @@ from utils.errors import InputError
 
 @pytest.fixture(scope="module")
 def test_set(data_root):
-    """Features of the synthetic test split: visual (b, 10, 2, 2, 512), audio (b, 10, 128)."""
+    """Features of the synthetic test split: visual (b, 10, 2, 2, 64), audio (b, 10, 32)."""
     with h5py.File(data_root / "test_order.h5") as file:
         rows = np.sort(file["order"][()])
     features = []
@@ -193,14 +193,14 @@ def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_se
     broken = visual.copy()
     broken[3] = np.nan
     for bad_visual, bad_audio, sentence in (
-        (visual[0], audio, "expected (seconds, height, width, 512) or (videos, seconds, height, width, 512)"),
-        (visual[..., :100], audio, "visual features have shape (10, 2, 2, 100)"),
+        (visual[0], audio, "expected (seconds, height, width, 64) or (videos, seconds, height, width, 64)"),
+        (visual[..., :40], audio, "visual features have shape (10, 2, 2, 40)"),
         (
             visual,
-            audio[:, :64],
-            "audio features have shape (10, 64), expected (seconds, 128) or (videos, seconds, 128)",
+            audio[:, :16],
+            "audio features have shape (10, 16), expected (seconds, 32) or (videos, seconds, 32)",
         ),
-        (visual[:0], audio[:0], "visual features have shape (0, 2, 2, 512)"),
+        (visual[:0], audio[:0], "visual features have shape (0, 2, 2, 64)"),
         (visual[:9], audio, "1 videos of 9 seconds, audio features 1 of 10"),
         (test_set[0][:2], test_set[1][:3], "2 videos of 10 seconds, audio features 3 of 10"),
         (visual, test_set[1], "both of one video or both of several"),

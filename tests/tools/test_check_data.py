@@ -11,8 +11,8 @@ from tests.processes import Process
 from utils.wording import command_line
 
 
-def test_sound_folder_is_a_table_and_status_0(run, data_root):
-    result = run("tools.check_data", "--data_root", data_root)
+def test_sound_folder_is_a_table_and_status_0(run, wide_data_root):
+    result = run("tools.check_data", "--data_root", wide_data_root)
     lines = result.stdout.splitlines()
     assert lines[2].split() == ["file", "key", "shape", "type", "size", "values"]
     assert lines[3].split()[:2] == ["visual_feature.h5", "avadataset"]
@@ -21,15 +21,15 @@ def test_sound_folder_is_a_table_and_status_0(run, data_root):
     assert result.stderr == ""
 
 
-def test_full_look_shows_how_far_it_is_beside_the_report(run, data_root):
-    result = run("tools.check_data", "--data_root", data_root, "--full")
+def test_full_look_shows_how_far_it_is_beside_the_report(run, wide_data_root):
+    result = run("tools.check_data", "--data_root", wide_data_root, "--full")
     assert "in all rows" in result.stdout
     assert "reading visual_feature.h5" not in result.stdout
     assert "\r" not in result.stderr
 
 
-def test_status_is_0_as_long_as_one_setting_can_run(run, data_root, tmp_path):
-    root = shutil.copytree(data_root, tmp_path / "data")
+def test_status_is_0_as_long_as_one_setting_can_run(run, wide_data_root, tmp_path):
+    root = shutil.copytree(wide_data_root, tmp_path / "data")
     (root / "audio_feature_noisy.h5").unlink()
     out = run("tools.check_data", "--data_root", root).stdout
     assert "supervised: can run\nweakly: CANNOT RUN\n" in out
@@ -114,6 +114,6 @@ def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_r
     assert (tmp_path / "run" / "best.pth.tar").exists()
 
     run(*split(command.removeprefix("python -m ")))
-    report = run("tools.check_data", "--data_root", root).stdout
+    report = run("tools.check_data", "--data_root", root, "--config", small_config("supervised")).stdout
     assert "warning" not in report
     assert f"{root / 'labels.h5'}: is not read, right_labels.h5 wins" in report

@@ -255,8 +255,8 @@ def test_all_variants_are_compared_with_the_full_network():
 
 
 @pytest.mark.parametrize("setting", ["supervised", "weakly"])
-def test_every_variant_can_be_planned_and_has_the_size_of_its_network(data_root, setting):
-    conditions = make_plan(setting, data_root, [], 1, variant_flags(["all"], setting)).conditions
+def test_every_variant_can_be_planned_and_has_the_size_of_its_network(wide_data_root, setting):
+    conditions = make_plan(setting, wide_data_root, [], 1, variant_flags(["all"], setting)).conditions
     full = conditions["full"].parameters
     mended = {name for name in conditions if name.startswith("mend-")}
     assert all(conditions[name].parameters <= full for name in conditions)

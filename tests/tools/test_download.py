@@ -30,10 +30,10 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture
-def server(data_root, published):
+def server(wide_data_root, published):
     """Serves what the real servers have, of a synthetic data set."""
     with serving() as server:
-        server.files = {name: (data_root / name).read_bytes() for name in DOWNLOADS} | {CHECKPOINT: published}
+        server.files = {name: (wide_data_root / name).read_bytes() for name in DOWNLOADS} | {CHECKPOINT: published}
         yield server
 
 
@@ -53,11 +53,11 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_everything_for_both_settings_is_fetched_made_and_checked(server, wanted, data_root, tmp_path, capsys):
+def test_everything_for_both_settings_is_fetched_made_and_checked(server, wanted, wide_data_root, tmp_path, capsys):
     assert prepare(tmp_path / "data", wanted) == 0
     assert "supervised: can run\nweakly: can run\n" in capsys.readouterr().out
     for name in DOWNLOADS:
-        assert (tmp_path / "data" / name).read_bytes() == (data_root / name).read_bytes()
+        assert (tmp_path / "data" / name).read_bytes() == (wide_data_root / name).read_bytes()
     assert (tmp_path / "data/right_labels.h5").exists()
     assert (tmp_path / "Exps/Supv" / CHECKPOINT).read_bytes() == server.files[CHECKPOINT]
     for folder in (tmp_path / "data", tmp_path / "Exps/Supv"):
@@ -72,9 +72,9 @@ def test_second_run_fetches_nothing_and_changes_nothing(server, wanted, tmp_path
     assert len(server.requests) == asked == len(wanted)
 
 
-def test_file_that_was_there_before_is_kept_if_whole_and_recorded(server, wanted, data_root, tmp_path):
+def test_file_that_was_there_before_is_kept_if_whole_and_recorded(server, wanted, wide_data_root, tmp_path):
     (tmp_path / "data").mkdir()
-    shutil.copyfile(data_root / "visual_feature.h5", tmp_path / "data/visual_feature.h5")
+    shutil.copyfile(wide_data_root / "visual_feature.h5", tmp_path / "data/visual_feature.h5")
     get_all(wanted)
     assert "visual_feature.h5" not in dict(server.requests)
     digest = hashlib.sha256(server.files["visual_feature.h5"]).hexdigest()
@@ -160,9 +160,9 @@ def test_broken_record_is_one_sentence(wanted, tmp_path):
         get_all(wanted[:1])
 
 
-def test_labels_per_segment_of_an_older_release_are_not_made_again(wanted, data_root, tmp_path, capsys):
+def test_labels_per_segment_of_an_older_release_are_not_made_again(wanted, wide_data_root, tmp_path, capsys):
     (tmp_path / "data").mkdir()
-    shutil.copyfile(data_root / "right_labels.h5", tmp_path / "data/labels.h5")
+    shutil.copyfile(wide_data_root / "right_labels.h5", tmp_path / "data/labels.h5")
     assert prepare(tmp_path / "data", wanted) == 0
     assert not (tmp_path / "data/right_labels.h5").exists()
 
@@ -204,9 +204,9 @@ def test_wrong_flags_are_status_2_and_help_says_what_is_not_tested(run):
     assert "They cannot try without a network" in run("tools.download", "--help").stdout
 
 
-def test_check_of_a_file_knows_its_key(data_root):
+def test_check_of_a_file_knows_its_key(wide_data_root):
     with pytest.raises(InputError, match="has no data set 'avadataset'"):
-        content_check("audio_feature.h5")(data_root / "train_order.h5")
+        content_check("audio_feature.h5")(wide_data_root / "train_order.h5")
 
 
 def test_missing_package_is_one_sentence_that_says_what_to_install(tmp_path):

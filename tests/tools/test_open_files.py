@@ -58,7 +58,7 @@ def commands(root, config, out):
     labels = ("tools.make_labels", "--annotations", root / "Annotations.txt", "--out", root, "--overwrite")
     train = ("supv_main", "--gpu", "cpu", *data, "--config", config, "--n_epoch", 1)
     return [
-        *[("tools.check_data", *data, *more) for more in ([], ["--full"])],
+        *[("tools.check_data", *data, "--config", config, *more) for more in ([], ["--full"])],
         *[("tools.make_config", *data, "--out", out / "mine.json", "--overwrite")],
         *[pack, pack, labels, labels],
         *[(*train, "--features", place, "--snapshot_pref", out / place, "--overwrite") for place in ("ram", "stream")],
@@ -122,12 +122,12 @@ def test_no_file_is_open_after_an_error(call, root, small_config, tmp_path, dama
 
 
 @pytest.mark.slow
-def test_no_file_is_open_after_reading_videos(call, trained, footage, weights, tmp_path):
+def test_no_file_is_open_after_reading_videos(call, wide_trained, footage, weights, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in (f"{footage.good[0].video_id}.mp4", "corrupt.mp4", "mute.mp4"):
         shutil.copy(footage.folder / name, videos)
-    best = shutil.copy(trained("supervised") / "best.pth.tar", tmp_path)
+    best = shutil.copy(wide_trained / "best.pth.tar", tmp_path)
     flags = ("--weights", weights, "--gpu", "cpu", "--frames_per_second", 1)
     assert call("tools.extract_features", videos, "--out", tmp_path / "out", *flags) == (1, [])
     assert call("tools.predict.__main__", videos, "--checkpoint", best, *flags) == (1, [])

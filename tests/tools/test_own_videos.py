@@ -1,6 +1,6 @@
 """A data set of one's own videos, from the files to predictions, by the commands of docs/DATA.md in their order.
 
-10 clips of 6 seconds with 5 events. The networks that describe them have seeded weights.
+10 clips of 4 seconds with 5 events. The networks that describe them have seeded weights.
 """
 
 import json
@@ -10,7 +10,7 @@ import pytest
 from tests.tools.conftest import Footage
 from tests.videos import grey, stripes, tone, write_video
 
-SECONDS = 6
+SECONDS = 4
 # What each event looks and sounds like.
 EVENTS = {
     "Été, rain": (stripes(16), 1500),
@@ -31,14 +31,14 @@ def clips(tmp_path_factory) -> Footage:
     lines = []
     for row in range(10):
         event, start = list(EVENTS)[row % 5], row % 3
-        (picture, hertz), span = EVENTS[event], range(start, start + 3)
+        (picture, hertz), span = EVENTS[event], range(start, start + 2)
         write_video(
             folder / f"-clip{row}.mp4",
             SECONDS,
             lambda time, picture=picture, span=span: picture if int(time + 1e-9) in span else grey(20),
             tone(hertz, *span),
         )
-        lines.append(f"{event}&-clip{row}&good&{start}&{start + 3}\n")
+        lines.append(f"{event}&-clip{row}&good&{start}&{start + 2}\n")
     (lists / "mine.txt").write_text("".join(lines), encoding="utf-8")
     for split, rows in SPLITS.items():
         (lists / f"{split}.txt").write_text("".join(lines[row] for row in rows), encoding="utf-8")

@@ -51,7 +51,7 @@ def learn(run, extraction, root):
             file[key] = np.asarray(values)
     config = json.loads((ROOT / "configs" / CONFIGS["supervised"]).read_text())
     config["model"] |= {"num_events": len(EVENTS), "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
-    config["training"] |= {"n_epoch": 60, "eval_freq": 60, "lr": 1e-3, "batch_size": 3, "num_workers": 0}
+    config["training"] |= {"n_epoch": 30, "eval_freq": 30, "lr": 1e-3, "batch_size": 3, "num_workers": 0}
     config["training"]["lr_milestones"] = [1000]
     (root / "config.json").write_text(json.dumps(config))
     run(
