@@ -111,7 +111,7 @@ def wide_trained(made_once: MadeOnce, run: Run, wide_data_root: Path, small_conf
 
     def train(folder: Path) -> None:
         config = json.loads(small_config("supervised").read_text())
-        del config["model"]["visual_dim"], config["model"]["audio_dim"]
+        config["model"] |= {"visual_dim": 512, "audio_dim": 128}
         path = folder.with_name("wide.json")
         path.write_text(json.dumps(config))
         run("supv_main.py", "--gpu", "cpu", "--data_root", wide_data_root, "--config", path, "--snapshot_pref", folder)
