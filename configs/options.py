@@ -121,8 +121,10 @@ def parse_options(
     add(
         "--cuda_graph",
         "--compile",
-        action="store_true",
-        help="replay the training step as a CUDA graph, which saves launching its kernels one by one",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on CUDA in one process, replay steps and evaluations as CUDA graphs, which saves launching their kernels "
+        "one by one (default)",
     )
     add("--overwrite", action="store_true", help="replace the run that the folder holds")
 

@@ -17,6 +17,7 @@ from dataset.batches import Batches
 from dataset.doctor import require_valid_data
 from dataset.layout import training_files
 from dataset.sources import require_files
+from engine.cuda_graph import CapturedBatches, can_capture
 from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
@@ -161,7 +162,8 @@ class Experiment:
         progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
         remedy = f"give a --test_batch_size smaller than {training.test_batch_size}"
         with closing(dataset), out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
-            return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed)
+            captured = CapturedBatches(self.device) if self.cuda_graph and not detailed else None
+            return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed, captured)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -177,7 +179,7 @@ class Experiment:
         self._check_length(datasets[0])
         class_names = self.folder.class_names()
         if self.resumes:
-            fingerprint = run_fingerprint(datasets, self.ranks, options.cuda_graph)
+            fingerprint = run_fingerprint(datasets, self.ranks)
             check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
         place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
@@ -202,7 +204,7 @@ class Experiment:
                     self.device,
                     options.save_seconds,
                     self.ranks,
-                    options.cuda_graph,
+                    self.cuda_graph,
                     self.folder.extraction(),
                 )
                 if self.resumes:
@@ -271,7 +273,7 @@ class Experiment:
                 "processes": self.ranks.world_size,
                 "resume": str(options.resume) if options.resume else None,
                 "features": options.features,
-                "cuda_graph": options.cuda_graph,
+                "cuda_graph": self.cuda_graph,
             },
         }
         if self.resumes:
@@ -290,7 +292,13 @@ class Experiment:
         processes = f", {self.ranks.world_size} processes" if self.ranks.world_size > 1 else ""
         if self.device.type == "cpu":
             return f"CPU, {torch.get_num_threads()} threads{processes}"
-        return torch.get_device_module(self.device).get_device_name(self.device) + processes
+        graphs = ", CUDA graphs" if self.cuda_graph else ""
+        return torch.get_device_module(self.device).get_device_name(self.device) + processes + graphs
+
+    @property
+    def cuda_graph(self) -> bool:
+        """Whether steps and evaluations are replayed as CUDA graphs."""
+        return self.options.cuda_graph and can_capture(self.device, self.ranks)
 
     def _summarize(self, trainer: Trainer) -> None:
         on_test, on_val = trainer.state.best_on_test, trainer.state.best_on_val

@@ -94,6 +94,3 @@ def check_fingerprint(training: Mapping[str, Any], now: Mapping[str, Any], data_
         raise InputError(
             f"the run to resume has {before['processes']} processes, not {now['processes']}: start as many"
         )
-    if before["compiled"] != now["compiled"]:
-        used = "with" if before["compiled"] else "without"
-        raise InputError(f"the run to resume was trained {used} --cuda_graph: resume it {used} --cuda_graph")

@@ -16,7 +16,7 @@ from torch import Tensor
 from configs import Config
 from dataset import AVEDataset, Batch
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
-from engine.cuda_graph import StepGraph
+from engine.cuda_graph import CapturedBatches, CapturedCall, can_capture
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
 from engine.evaluation.calibration import calibrated_threshold
@@ -33,6 +33,8 @@ from utils.progress import Progress
 from utils.startup import handling_stop_signals
 
 log = logging.getLogger(__name__)
+
+DISPLAY_SECONDS = 0.25  # between two displays of the progress of a GPU
 
 
 class Interrupted(Exception):
@@ -51,13 +53,9 @@ class Feeds(NamedTuple):
     test: Feed
 
 
-def run_fingerprint(datasets: Sequence[AVEDataset], ranks: Ranks, cuda_graph: bool) -> dict[str, Any]:
-    """Fingerprint of everything besides the config that affects the results. Resuming checks it.
-
-    ``cuda_graph`` is ``--cuda_graph``, in release 1.0 ``--compile``.
-    """
-    data = [dataset.fingerprint() for dataset in datasets]
-    return {"data": data, "processes": ranks.world_size, "compiled": cuda_graph}
+def run_fingerprint(datasets: Sequence[AVEDataset], ranks: Ranks) -> dict[str, Any]:
+    """Fingerprint of everything besides the config that affects the results. Resuming checks it."""
+    return {"data": [dataset.fingerprint() for dataset in datasets], "processes": ranks.world_size}
 
 
 class Trainer:
@@ -68,7 +66,7 @@ class Trainer:
         run: the opened run folder; None on ranks that do not write.
         class_names: of the events, for the checkpoints.
         save_seconds: time between writes of ``last.pth.tar``, which is also written at the end.
-        cuda_graph: whether to replay the step of a full batch as a CUDA graph, on CUDA and in one process.
+        cuda_graph: whether to replay steps of full batches and evaluations as CUDA graphs where ``can_capture``.
         extraction: the settings of ``tools.extract_features`` that made the features, for the checkpoints.
     """
 
@@ -89,11 +87,12 @@ class Trainer:
         self.device, self.save_seconds, self.ranks = device, save_seconds, ranks
         self.origin = Origin(class_names, feeds.train.dataset.num_segments, extraction or {})
         self.network = ranks.wrap(model, device)
-        self.graph = StepGraph(device) if cuda_graph and device.type == "cuda" and ranks.world_size == 1 else None
-        if cuda_graph and not self.graph:
-            log.info("--cuda_graph: disabled, it needs one process on a CUDA device")
+        # Replays have the results of launches to the last bit, so a run may be resumed with or without them.
+        captures = cuda_graph and can_capture(device, ranks)
+        self.captured_step = CapturedCall(device) if captures else None
+        self.captured_batches = CapturedBatches(device) if captures else None
         self.writer = BackgroundWriter()
-        self.fingerprint = run_fingerprint([feed.dataset for feed in feeds], ranks, cuda_graph)
+        self.fingerprint = run_fingerprint([feed.dataset for feed in feeds], ranks)
         training = config.training
         self.optimizer = torch.optim.Adam(model.parameters(), lr=float(training.lr), fused=True)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
@@ -134,7 +133,9 @@ class Trainer:
         self.finite_steps.fill_(state.iteration)
         self.began = time.monotonic() - state.seconds
 
-        progress = Progress(f"epoch {state.epoch}/{training.n_epoch}", training.print_freq)
+        # A display waits for the GPU. Several processes, which wait for one another, need the same ones.
+        pause = DISPLAY_SECONDS if self.device.type != "cpu" and self.ranks.world_size == 1 else 0
+        progress = Progress(f"epoch {state.epoch}/{training.n_epoch}", training.print_freq, pause)
         batches = feed.epoch(state.epoch, start=state.iteration)
         for batch in progress.track(batches, total=len(feed), start=state.iteration):
             self.step(batch)
@@ -154,13 +155,17 @@ class Trainer:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
         inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
         lr = self.schedule.get_last_lr()[0] * self.warmup_share()
+        if self.captured_step or self.device.type == "cuda":
+            # A replay reads the learning rate from a tensor, of float32 for the fused optimizer. Launches do the same.
+            inputs.append(torch.full((), lr, dtype=torch.float32, device=self.device))
+        else:
+            inputs.append(lr)
         share, whole = self.feeds.train.batches.sizes(self.state.iteration)
         update = partial(self.update, share=share, whole=whole)
-        if self.graph and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
-            # In float32, which the fused optimizer requires of a learning rate in a tensor.
-            self.graph(update, [*inputs, torch.full((), lr, dtype=torch.float32, device=self.device)])
+        if self.captured_step and share == self.feeds.train.batches.largest_share:  # the small last batch has no graph
+            self.captured_step(update, inputs)
         else:
-            update(*inputs, lr)
+            update(*inputs)
         self.optimizer.param_groups[0]["lr"] = lr  # a number again, for checkpoints and metrics
 
     @property
@@ -252,7 +257,9 @@ class Trainer:
         """Predict a split."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
         feed, precision = getattr(self.feeds, split), self.config.training.precision
-        evaluation = evaluate(self.model, feed, self.device, precision, progress, self.ranks)
+        evaluation = evaluate(
+            self.model, feed, self.device, precision, progress, self.ranks, batches_captured=self.captured_batches
+        )
         self.save_or_stop()
         return evaluation
 

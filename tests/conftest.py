@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.processes import ROOT, finished
-from tests.reference import seeded
+from tools.reference import seeded
 
 SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}

@@ -1,6 +1,6 @@
 """Check that MAGAN computes on a GPU as it does elsewhere, and measure how fast.
 
-The entry scripts train on the seeded videos of tests/reference, for which the outputs and losses of the published
+The entry scripts train on the seeded videos of tools/reference, for which the outputs and losses of the published
 network are known. A check that the device cannot make, such as one of CUDA on a CPU, is marked as not run. The exit
 status is 1 if a check fails.
 """
@@ -16,24 +16,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, SPLITS, load_config
 from dataset import AVEFolder
 from dataset.batches import Batches
+from engine.cuda_graph import WARM_UP
 from engine.device import choose_device, describe
 from engine.distributed import Ranks
+from engine.evaluation import evaluate
 from engine.feeds import make_feed
 from engine.run_folder import LAST, METRICS
+from engine.state import TrainingState
 from engine.training import Feeds, Trainer
 from model import MODELS
 from model.published import from_published
-from tests.reference import seeded
 from tools.arguments import gpu_option, tool_parser
+from tools.benchmark.__main__ import EPOCH_VIDEOS
+from tools.benchmark.measurements import Conditions, make_trainer, write_features
+from tools.reference import seeded
 from utils.arithmetic import allow_tf32, parameter_dtype
 from utils.atomic import atomic_write
 from utils.command import run_command
@@ -44,14 +50,14 @@ from utils.progress import Progress
 
 VIDEOS = 5  # in the seeded data, one batch
 PUBLISHED_EPOCHS = {"fp64": 4, "fp32": 4, "bf16": 2}  # of one batch, whose losses are known
-SHORT = 2  # epochs where the network's losses are not the question
-GRAPH_EPOCHS = 8  # of which the last five replay the graph
+SMALL_EPOCHS = 2  # of a network for what its size does not matter to
+SMALL = {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+EPOCHS = 8  # of one batch, of which the last five replay a CUDA graph
 # Largest differences of outputs, and largest relative differences of losses, from the published values in float64.
 OUTPUT_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-3}
 LOSS_TOLERANCE = {"fp64": 1e-8, "fp32": 1e-2, "bf16": 1e-1}
 # Largest relative differences of the losses of two runs of the same kernels, some of which add in no fixed order.
 REPEAT_TOLERANCE = {"fp64": 1e-8, "fp32": 1e-3, "bf16": 1e-2}
-GRAPH_LR = 2**-13  # which float32 holds exactly: a graph reads it in float32
 TIME_LIMIT = 900  # seconds of one command
 
 
@@ -76,8 +82,9 @@ class Machine:
             torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
             config = load_config(CONFIGS[setting])
             no_dropout = {name: 0.0 for name in asdict(config.model) if name.endswith("dropout")}
-            contents = json.dumps(config.with_values(no_dropout, "check_gpu").as_dict())
-            (folder / f"{setting}.json").write_text(contents, encoding="utf-8")
+            for name, values in ((setting, no_dropout), ("small", SMALL), ("small-no-dropout", SMALL | no_dropout)):
+                contents = json.dumps(config.with_values(values, "check_gpu").as_dict())
+                (folder / f"{name}.json").write_text(contents, encoding="utf-8")
         self.benchmarks: dict[str, object] = {}
 
     def require_cuda(self) -> None:
@@ -95,23 +102,53 @@ class Machine:
         return result.stdout
 
     def train(self, name: str, setting: str, *flags: object, launcher: Sequence[object] = ()) -> list[float]:
-        """The losses of a run, from the seeded weights unless ``flags`` resume it; its epochs have one batch each."""
+        """The losses of a run, whose epochs have one batch each; the last one is evaluated."""
         run = self.folder / name
         common = ("--gpu", self.gpu, "--data_root", self.data, "--snapshot_pref", run)
-        weights = self.folder / f"{setting}.pth.tar"
-        start = ("--resume", weights, "--b", VIDEOS, "--lr", 1e-4, "--eval_freq", 1 << 30)
-        self.run(*launcher, SCRIPTS[setting], *common, *(() if "--resume" in flags else start), *flags)
+        batches = ("--b", VIDEOS, "--lr", 1e-4, "--eval_freq", 1 << 30)
+        self.run(*launcher, SCRIPTS[setting], *common, *batches, *flags)
         with open(run / METRICS, newline="", encoding="utf-8") as file:
             return [float(row["loss"]) for row in csv.DictReader(file)]
 
-    def train_as_published(
-        self, name: str, setting: str, precision: str, epochs: int, *flags: object, **options: object
-    ) -> str:
-        """Train without dropout, and compare the losses with the published ones."""
+    def train_as_published(self, name: str, setting: str, precision: str) -> str:
+        """Train from the seeded weights without dropout, and compare the losses with the published ones."""
+        epochs = PUBLISHED_EPOCHS[precision]
         config = ("--config", self.folder / f"{setting}.json", "--n_epoch", epochs, "--precision", precision)
-        losses = self.train(name, setting, *config, *flags, **options)
+        losses = self.train(name, setting, *config, "--resume", self.folder / f"{setting}.pth.tar")
         published = seeded.expected(setting, "video")["training_losses"][:epochs]
         return compare(losses, published, LOSS_TOLERANCE[precision])
+
+    def train_small(self, name: str, *flags: object, config: str = "small", **options: object) -> list[float]:
+        """The losses of a small network in float64."""
+        small = ("--config", self.folder / f"{config}.json", "--precision", "fp64", "--n_epoch", SMALL_EPOCHS)
+        return self.train(name, "supervised", *small, *flags, **options)
+
+    def trainer(self, precision: str, cuda_graph: bool) -> Trainer:
+        """A trainer of the supervised network in this process, which writes nothing; its epochs have one batch."""
+        values = {"precision": precision, "batch_size": VIDEOS}
+        config = load_config(CONFIGS["supervised"]).with_values(values, "check_gpu")
+        dtype = parameter_dtype(precision)
+        dataset = AVEFolder(self.data, config.model, dtype).split("train")
+        feed = make_feed("device", dataset, Batches(VIDEOS, VIDEOS, seed=0), 0, self.device)
+        torch.manual_seed(0)
+        model = MODELS["supervised"](config.model).to(self.device, dtype)
+        return Trainer(model, config, Feeds(feed, feed, feed), None, [], self.device, math.inf, Ranks(), cuda_graph)
+
+    @staticmethod
+    def train_epoch(trainer: Trainer) -> float:
+        """Train for an epoch; gives its loss."""
+        trainer.train_epoch()
+        trainer.state.iteration = 0
+        return trainer.sums.means()["loss"]
+
+    @cached_property
+    def small_losses(self) -> list[float]:
+        """The losses of a small network with dropout, in one run."""
+        return self.train_small("small")
+
+    def compare_small(self, losses: Sequence[float]) -> str:
+        """Compare with ``small_losses``: on a CPU, they are the same to the last bit."""
+        return compare(losses, self.small_losses, 0 if self.device.type == "cpu" else REPEAT_TOLERANCE["fp64"])
 
 
 def compare(losses: Sequence[float], expected: Sequence[float], tolerance: float) -> str:
@@ -149,26 +186,74 @@ def check_parity(machine: Machine, setting: str, precision: str) -> str:
 
 
 def check_graph(machine: Machine, precision: str) -> str:
-    """With dropout, a step replayed as a CUDA graph trains like a launched one."""
+    """With dropout, a step replayed as a CUDA graph, which is the default, trains like a launched one."""
     machine.require_cuda()
-    flags = ("supervised", "--precision", precision, "--n_epoch", GRAPH_EPOCHS, "--lr", GRAPH_LR)
-    launched = machine.train(f"launched-{precision}", *flags)
-    replayed = machine.train(f"replayed-{precision}", *flags, "--cuda_graph")
-    return compare(replayed, launched, REPEAT_TOLERANCE[precision])
+    flags = ("supervised", "--precision", precision, "--n_epoch", EPOCHS)
+    launched = machine.train(f"launched-{precision}", *flags, "--no-cuda_graph")
+    return compare(machine.train(f"replayed-{precision}", *flags), launched, REPEAT_TOLERANCE[precision])
+
+
+def check_failed_capture(machine: Machine) -> str:
+    """A step that cannot be captured is launched, and trains like one that was never to be captured."""
+    machine.require_cuda()
+    losses = []
+    for cuda_graph in (False, True):
+        trainer = machine.trainer("fp64", cuda_graph)
+        correct = trainer.model.correct  # whose result is waited for, which no capture allows
+        trainer.model.correct = lambda *args, correct=correct: correct(*args) & bool(correct(*args).any())
+        losses.append([machine.train_epoch(trainer) for _ in range(EPOCHS)])
+    if not trainer.captured_step.failed:
+        raise CheckError("a step that waits for the GPU was captured")
+    return compare(*losses, REPEAT_TOLERANCE["fp64"])
+
+
+def check_evaluation(machine: Machine, precision: str) -> str:
+    """Replayed evaluation is the launched one to the last bit."""
+    machine.require_cuda()
+    trainer = machine.trainer(precision, cuda_graph=True)
+    arguments = (trainer.model, trainer.feeds.test, machine.device, precision, Progress("", 1 << 62), trainer.ranks)
+    launched = evaluate(*arguments)
+    for _ in range(WARM_UP + 2):
+        replayed = evaluate(*arguments, batches_captured=trainer.captured_batches)
+        if any(
+            not torch.equal(*pair)
+            for pair in zip(tree_leaves(launched), tree_leaves(replayed), strict=True)
+            if isinstance(pair[0], torch.Tensor)
+        ):
+            raise CheckError("the results differ")
+    if not all(call.replay for call in trainer.captured_batches.by_shape.values()):
+        raise CheckError("evaluation was not captured")
+    return "the same results"
+
+
+def check_displays(machine: Machine) -> str:
+    """Progress displayed at each step, as the published command asks for, takes no time."""
+    machine.require_cuda()
+    write_features(machine.folder)
+    conditions = Conditions(machine.gpu, 64, 0, True, str(machine.folder))
+    seconds = {}
+    for print_freq in (1, 1 << 30):
+        trainer = make_trainer(conditions, "supervised", "bf16", EPOCH_VIDEOS)
+        trainer.config = trainer.config.with_values({"print_freq": print_freq}, "check_gpu")
+        times = []
+        for _ in range(6):  # the first one captures
+            trainer.state = TrainingState()
+            began = time.monotonic()
+            trainer.train_epoch()
+            torch.cuda.synchronize()
+            times.append(time.monotonic() - began)
+        seconds[print_freq] = min(times)
+    with_displays, without = seconds.values()
+    return within(with_displays / without - 1, 0.05, f"an epoch takes {with_displays:.3f} s, share of displays")
 
 
 def check_waiting(machine: Machine, precision: str) -> str:
     """A training step never waits for the GPU."""
     machine.require_cuda()
-    config = load_config(CONFIGS["supervised"]).with_values({"precision": precision, "batch_size": VIDEOS}, "check_gpu")
-    dtype = parameter_dtype(precision)
-    dataset = AVEFolder(machine.data, config.model, dtype).split("train")
-    feed = make_feed("device", dataset, Batches(VIDEOS, VIDEOS, seed=0), 0, machine.device)
-    model = MODELS["supervised"](config.model).to(machine.device, dtype)
-    trainer = Trainer(model, config, Feeds(feed, feed, feed), None, [], machine.device, math.inf, Ranks(), False)
+    trainer = machine.trainer(precision, cuda_graph=False)
     trainer.train_epoch()  # the first step allocates and initialises
     trainer.state.iteration = 0
-    batch = next(iter(feed.epoch()))
+    batch = next(iter(trainer.feeds.train.epoch()))
     torch.cuda.set_sync_debug_mode("error")
     try:
         trainer.step(batch)
@@ -181,16 +266,14 @@ def check_feed(machine: Machine, place: str) -> str:
     """Training reads the same features from everywhere."""
     if place == "device" and machine.device.type == "cpu":
         raise NotRunError("needs a GPU")
-    return machine.train_as_published(f"feed-{place}", "supervised", "fp64", SHORT, "--features", place)
+    return machine.compare_small(machine.train_small(f"feed-{place}", "--features", place))
 
 
 def check_resume(machine: Machine) -> str:
     """A run with dropout that stops after an epoch and is resumed is the run that does not stop."""
-    flags = ("supervised", "--precision", "fp64")
-    whole = machine.train("whole", *flags, "--n_epoch", SHORT)
-    machine.train("resumed", *flags, "--n_epoch", 1)
-    resumed = machine.train("resumed", "supervised", "--resume", machine.folder / "resumed" / LAST, "--n_epoch", SHORT)
-    return compare(resumed, whole, 0 if machine.device.type == "cpu" else REPEAT_TOLERANCE["fp64"])
+    machine.train_small("resumed", "--n_epoch", 1)
+    last = machine.folder / "resumed" / LAST
+    return machine.compare_small(machine.train("resumed", "supervised", "--resume", last, "--n_epoch", SMALL_EPOCHS))
 
 
 def check_processes(machine: Machine) -> str:
@@ -199,9 +282,11 @@ def check_processes(machine: Machine) -> str:
     if count < 2:
         raise NotRunError("needs two GPUs")
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count)
-    return f"{count} processes, " + machine.train_as_published(
-        "processes", "supervised", "fp64", SHORT, launcher=launcher
+    alone, together = (
+        machine.train_small(name, config="small-no-dropout", launcher=launcher if name == "together" else ())
+        for name in ("alone", "together")
     )
+    return f"{count} processes, " + compare(together, alone, REPEAT_TOLERANCE["fp64"])
 
 
 def check_memory(machine: Machine) -> str:
@@ -228,7 +313,7 @@ def check_speed(machine: Machine, name: str, *flags: object) -> str:
 def check_graph_speed(machine: Machine, name: str) -> str:
     """The benchmark with the step as a CUDA graph, epochs of AVE's size included."""
     machine.require_cuda()
-    return check_speed(machine, name, "--seconds", 2, "--cuda_graph", "--epoch", "--precision", "fp32", "bf16")
+    return check_speed(machine, name, "--seconds", 2, "--epoch", "--precision", "fp32", "bf16")
 
 
 def plan(machine: Machine) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -237,10 +322,12 @@ def plan(machine: Machine) -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"parity {setting} {precision}", partial(check_parity, machine, setting, precision)
     for setting, precision in product(MODELS, PRECISIONS):
         name = f"training {setting} {precision}"
-        epochs = PUBLISHED_EPOCHS[precision]
-        yield name, partial(machine.train_as_published, name.replace(" ", "-"), setting, precision, epochs)
+        yield name, partial(machine.train_as_published, name.replace(" ", "-"), setting, precision)
     for precision in PRECISIONS:
         yield f"CUDA graph {precision}", partial(check_graph, machine, precision)
+    for precision in PRECISIONS:
+        yield f"replayed evaluation {precision}", partial(check_evaluation, machine, precision)
+    yield "failed capture", partial(check_failed_capture, machine)
     for precision in PRECISIONS:
         yield f"no waiting {precision}", partial(check_waiting, machine, precision)
     for place in FEEDS[1:]:
@@ -248,7 +335,8 @@ def plan(machine: Machine) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "resume", partial(check_resume, machine)
     yield "torchrun", partial(check_processes, machine)
     yield "out of memory", partial(check_memory, machine)
-    yield "benchmark", partial(check_speed, machine, "launched", "--seconds", 2)
+    yield "displays", partial(check_displays, machine)
+    yield "benchmark", partial(check_speed, machine, "launched", "--seconds", 2, "--no-cuda_graph")
     yield "benchmark, CUDA graph", partial(check_graph_speed, machine, "CUDA graph")
 
 

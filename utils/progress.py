@@ -20,11 +20,13 @@ def shows_bars() -> bool:
 
 
 class Progress:
-    """A bar on standard error if it is a terminal; otherwise a log line every ``print_freq`` items."""
+    """A bar on standard error if it is a terminal; otherwise a log line every ``print_freq`` items.
 
-    def __init__(self, title: str, print_freq: int) -> None:
-        self.title = title
-        self.print_freq = print_freq
+    Displays are ``min_seconds`` apart at least, the last item's aside.
+    """
+
+    def __init__(self, title: str, print_freq: int, min_seconds: float = 0) -> None:
+        self.title, self.print_freq, self.min_seconds = title, print_freq, min_seconds
         self.terminal = shows_bars()
         self.notes = ""
 
@@ -33,7 +35,7 @@ class Progress:
 
         After each item, ``due`` says whether the next display takes new ``notes``.
         """
-        began = time.monotonic()
+        began = displayed = time.monotonic()
         with tqdm(
             total=total,
             initial=start,
@@ -44,10 +46,12 @@ class Progress:
             leave=False,
         ) as bar:
             for done, item in enumerate(items, start=start + 1):
-                self.due = done % self.print_freq == 0
+                waited = time.monotonic() - displayed >= self.min_seconds
+                self.due = done % self.print_freq == 0 and (waited or done == total)
                 yield item
                 bar.update()
                 if self.due:
+                    displayed = time.monotonic()
                     bar.set_postfix_str(self.notes, refresh=False)
                     remaining = (time.monotonic() - began) / (done - start) * max(0, total - done)
                     parts = (self.title, f"[{done}/{total}]", self.notes, f"ETA {tqdm.format_interval(remaining)}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dataset import AVEDataset, Batch
+from engine.cuda_graph import CapturedBatches
 from engine.distributed import Ranks
 from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
@@ -69,10 +70,12 @@ def evaluate(
     progress: Progress,
     ranks: Ranks,
     detailed: bool = False,
+    batches_captured: CapturedBatches | None = None,
 ) -> Evaluation:
     """Predict every segment of a split with labels per segment, each on one of the ranks.
 
-    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps all of ``Details``.
+    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps all of ``Details``. With
+    ``batches_captured``, always of the same network and precision, batches are replayed as CUDA graphs.
 
     Raises:
         InputError: features or outputs are not finite; names the split, the rows and the ids.
@@ -81,9 +84,16 @@ def evaluate(
     allow_tf32(False)
     batches: list[dict[str, Tensor]] = []
     with observed(model) if detailed else nullcontext() as observation:
+
+        def predict(*tensors: Tensor) -> dict[str, Tensor]:
+            return evaluate_batch(model, Batch(*tensors), device, precision, observation)
+
         for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
             share, _ = feed.batches.sizes(number)
-            results = evaluate_batch(model, batch, device, precision, observation)
+            if batches_captured:
+                results = batches_captured(predict, [tensor.to(device, non_blocking=True) for tensor in batch])
+            else:
+                results = predict(*batch)
             batches.append({name: values[:share] for name, values in results.items()})
 
     shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])

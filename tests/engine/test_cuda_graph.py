@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engine.cuda_graph import WARM_UP, StepGraph
-from tests.reference import seeded
+from dataset.batches import Batches
+from engine.cuda_graph import WARM_UP, CapturedBatches, CapturedCall
+from engine.evaluation import evaluate
+from tools.reference import seeded
+from utils.progress import Progress
 
 # Kernels whose result decides what the host does next, so that it waits for the device.
 WAITING = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")
@@ -24,16 +27,19 @@ def tensors(values):
 
 
 class Recording(TorchDispatchMode):
-    """Records the kernels of a call, and keeps what the call overwrites."""
+    """Records the kernels of a call, ``most`` at most, and keeps what the call overwrites."""
 
-    def __init__(self):
+    def __init__(self, most):
         super().__init__()
+        self.most = most
         self.kernels = []
         self.made = set()
         self.overwritten = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if len(self.kernels) == self.most:
+            raise RuntimeError("operation not permitted when stream is capturing\nCompile with ...")
         name = function.overloadpacket.__name__
         assert name not in WAITING, f"{name} waits for the device, which cannot be captured"
         given = dict(zip([argument.name for argument in function._schema.arguments], args, strict=False)) | kwargs
@@ -60,23 +66,25 @@ class Recording(TorchDispatchMode):
                         old.copy_(new)
 
 
-class ReplayOnCPU(StepGraph):
-    """A ``StepGraph`` whose captures and replays run on the CPU; as on CUDA, a capture changes nothing."""
+class ReplayOnCPU(CapturedCall):
+    """A ``CapturedCall`` whose captures and replays run on the CPU; as on CUDA, a capture changes nothing."""
 
-    captures, replays = 0, 0
+    captures, replays, most_kernels = 0, 0, None
 
     def warm_up(self, function):
-        function()
+        return function()
 
     def capture(self, function):
         self.captures += 1
-        random = torch.get_rng_state()
-        with Recording() as recording:
-            function()
-        torch.set_rng_state(random)
-        with torch.no_grad():
-            for tensor, value in recording.overwritten.values():
-                tensor.copy_(value)
+        random, recording = torch.get_rng_state(), Recording(self.most_kernels)
+        try:
+            with recording:
+                function()
+        finally:
+            torch.set_rng_state(random)
+            with torch.no_grad():
+                for tensor, value in recording.overwritten.values():
+                    tensor.copy_(value)
 
         def replay():
             self.replays += 1
@@ -85,10 +93,14 @@ class ReplayOnCPU(StepGraph):
         return replay
 
 
-def train(trainer, graph=False):
+class BatchesOnCPU(CapturedBatches):
+    def captured_call(self):
+        return ReplayOnCPU(self.device)
+
+
+def train(trainer, graph=None):
     """Train for all epochs; returns everything that a checkpoint would hold."""
-    if graph:
-        trainer.graph = ReplayOnCPU(trainer.device)
+    trainer.captured_step = graph
     metrics = []
     while trainer.state.epoch <= trainer.config.training.n_epoch:
         trainer.train_epoch()
@@ -115,12 +127,12 @@ def test_replays_train_to_the_last_bit_like_launches(make_trainer, setting, prec
     options = {"batch_size": 9, "lr": 2**-10, "warmup_steps": 8, "lr_milestones": [2], "lr_factor": 0.5}
     launched = train(make_trainer(setting, precision, **options))
     trainer = make_trainer(setting, precision, **options)
-    replayed = train(trainer, graph=True)
+    replayed = train(trainer, ReplayOnCPU(trainer.device))
     assert same(replayed, launched)
     full_batches = trainer.feeds.train.batches.num_videos // 9
     assert WARM_UP + 1 < 8  # so that replays follow the warm-up of the learning rate
-    assert trainer.graph.captures == 1
-    assert trainer.graph.replays == 3 * full_batches - WARM_UP
+    assert trainer.captured_step.captures == 1
+    assert trainer.captured_step.replays == 3 * full_batches - WARM_UP
 
 
 def test_step_with_a_changing_number_does_not_pass(make_trainer, monkeypatch):
@@ -133,7 +145,7 @@ def test_step_with_a_changing_number_does_not_pass(make_trainer, monkeypatch):
 
     options = {"batch_size": 9, "n_epoch": 1}
     launched = train(weigh(make_trainer("weakly", "fp32", **options)))
-    assert not same(train(weigh(make_trainer("weakly", "fp32", **options)), graph=True), launched)
+    assert not same(train(weigh(make_trainer("weakly", "fp32", **options)), ReplayOnCPU("cpu")), launched)
 
 
 def test_step_that_moves_its_sums_does_not_pass(make_trainer, monkeypatch):
@@ -149,12 +161,41 @@ def test_step_that_moves_its_sums_does_not_pass(make_trainer, monkeypatch):
 
     options = {"batch_size": 9, "n_epoch": 2}
     launched = train(move(make_trainer("weakly", "fp32", **options)))
-    assert not same(train(move(make_trainer("weakly", "fp32", **options)), graph=True), launched)
+    assert not same(train(move(make_trainer("weakly", "fp32", **options)), ReplayOnCPU("cpu")), launched)
 
 
-def test_step_that_waits_is_not_captured(make_trainer, monkeypatch):
+@pytest.mark.parametrize("kernels", [0, 300, 900])
+def test_step_that_cannot_be_captured_is_launched_from_the_same_state(make_trainer, caplog, kernels):
+    """The capture breaks off after so many kernels: at its beginning, in the forward and in the backward pass."""
+    options = {"batch_size": 9, "n_epoch": 2, "lr": 2**-10}
+    launched = train(make_trainer("supervised", "fp32", **options))
+    unable = ReplayOnCPU("cpu")
+    unable.most_kernels = kernels
+    assert same(train(make_trainer("supervised", "fp32", **options), unable), launched)
+    assert unable.captures == 1
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.endswith("launched one by one: operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("setting", seeded.SETTINGS)
+def test_replayed_evaluation_is_the_launched_one_to_the_last_bit(make_trainer, setting, precision):
+    """With weights that change in between; the last batch is smaller, and both shapes are replayed."""
+    trainer = make_trainer(setting, precision)
+    feed, captured, rounds = trainer.feeds.test, BatchesOnCPU("cpu"), WARM_UP + 2
+    feed.batches = Batches(len(feed.dataset), 4)
+    batch = next(iter(trainer.feeds.train.epoch()))
+    for _ in range(rounds):
+        arguments = (trainer.model, feed, trainer.device, precision, Progress("", 1000), trainer.ranks)
+        assert same(evaluate(*arguments), evaluate(*arguments, batches_captured=captured))
+        trainer.model.train()
+        trainer.step(batch)
+    assert [call.replays for call in captured.by_shape.values()] == [2, 2]
+
+
+def test_step_that_waits_is_not_captured(make_trainer, monkeypatch, caplog):
     trainer = make_trainer("weakly", "fp32", batch_size=9, n_epoch=1)
     correct = trainer.model.correct
     monkeypatch.setattr(trainer.model, "correct", lambda *args: correct(*args) & bool(correct(*args).any()))
-    with pytest.raises(AssertionError, match="_local_scalar_dense waits for the device"):
-        train(trainer, graph=True)
+    train(trainer, ReplayOnCPU("cpu"))
+    assert "one by one: _local_scalar_dense waits for the device" in caplog.text

@@ -13,7 +13,7 @@ import torch
 
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ENVIRONMENT, ROOT, finished_ranks
-from tests.reference import seeded
+from tools.reference import seeded
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from engine.learning import LearningWatch, undecided_terms
 from model import MODELS
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ROOT, Process
-from tests.reference import seeded
+from tools.reference import seeded
 
 
 def metrics(folder):

@@ -16,7 +16,7 @@ from engine.evaluation import evaluate_batch
 from model.observation import observed
 from model.prediction import TrainedMAGAN
 from tests.conftest import AUDIO_DIM, VISUAL_DIM
-from tests.reference import seeded
+from tools.reference import seeded
 
 META = torch.device("meta")
 

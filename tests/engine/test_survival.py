@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ from model.checkpoint import load_checkpoint
 from tests.conftest import SCRIPTS, write_data
 from tests.engine.test_training import TIMES, metrics
 from tests.processes import Process, finished
-from tests.reference import seeded
+from tools.reference import seeded
 from utils.errors import InputError
 
 KILLS = int(os.environ.get("MAGAN_TEST_KILLS", "11"))  # in each setting
@@ -437,10 +438,17 @@ def test_run_is_resumed_on_its_own_data_alone(run, arguments, trained, tmp_path)
     refused(run, folder, f"{other} does not hold the data", *flags, "--data_root", other)
 
 
-def test_run_is_resumed_with_its_own_arithmetic_alone(run, data_root, trained):
-    folder = trained("supervised")
+@pytest.mark.parametrize("flag", ["--compile", "--no-cuda_graph"])
+@pytest.mark.parametrize("before", [False, True])
+def test_run_of_an_earlier_release_is_resumed_with_or_without_a_graph(run, data_root, trained, tmp_path, before, flag):
+    """Up to 1.0.0, a run said whether it was compiled, and could not be resumed otherwise."""
+    folder = shutil.copytree(trained("supervised"), tmp_path / "run")
+    contents = torch.load(folder / "last.pth.tar", weights_only=True)
+    contents["training"]["compiled"] = before
+    save_checkpoint(folder / "last.pth.tar", contents)
     flags = ("--gpu", "cpu", "--resume", folder / "last.pth.tar", "--n_epoch", 4, "--data_root", data_root)
-    refused(run, folder, "was trained without --cuda_graph", *flags, "--compile")
+    run("supv_main.py", *flags, flag)
+    assert len(metrics(folder)) == 4
 
 
 def test_run_is_resumed_by_as_many_processes_alone(run, data_root, trained, tmp_path):

@@ -24,7 +24,7 @@ from engine.evaluation.measures import Measures
 from engine.run_folder import RunFolder
 from tests.conftest import CONFIGS, SCRIPTS, write_data
 from tests.processes import ENVIRONMENT, ROOT, Process, finished
-from tests.reference import seeded
+from tools.reference import seeded
 
 TERMS = {
     "supervised": ["loss", "is_event", "event", "um_gate", "um_score", "mm_gate", "mm_score"],
@@ -106,7 +106,7 @@ def test_checkpoints_hold_what_they_promise(trained, setting):
         assert checkpoint["config"]["model"]["d_model"] == 32
         assert checkpoint["class_names"] == [f"event {k:02d}" for k in range(28)]
     assert "training" not in best
-    run = {"optimizer", "schedule", "state", "random", "data", "processes", "compiled"}
+    run = {"optimizer", "schedule", "state", "random", "data", "processes"}
     assert last["training"].keys() == run
 
 

@@ -8,7 +8,7 @@ import pytest
 from model import MODELS, MAGANConfig
 from model.magan import MAGAN
 from model.published import from_published
-from tests.reference import seeded
+from tools.reference import seeded
 
 SETTING_VALUES = {
     "supervised": {},

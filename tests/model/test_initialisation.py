@@ -8,7 +8,7 @@ from torch import nn
 
 from model import MODELS
 from model.layers.attention import MultiHeadAttention
-from tests.reference import seeded
+from tools.reference import seeded
 
 
 @pytest.fixture(params=seeded.SETTINGS)

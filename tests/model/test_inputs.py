@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model import MODELS, MAGANConfig
-from tests.reference import seeded
+from tools.reference import seeded
 
 SMALL = {"d_model": 32, "encoder_hidden": 48, "decoder_hidden": 40}
 

@@ -13,7 +13,7 @@ from engine.checkpoint import save_checkpoint
 from model import Event, load_magan
 from model.prediction import TrainedMAGAN, Windows
 from tests.model.conftest import inputs, published_checkpoint
-from tests.reference import seeded
+from tools.reference import seeded
 from utils.errors import InputError
 
 

@@ -6,7 +6,7 @@ import torch
 from model import MODELS
 from model.published import from_published, published_parts, published_setting, published_weights
 from tests.model.conftest import published_checkpoint
-from tests.reference import seeded
+from tools.reference import seeded
 
 
 @pytest.fixture(params=seeded.SETTINGS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.model.conftest import inputs
-from tests.reference import seeded
+from tools.reference import seeded
 
 
 def outputs_of_first_video(model, visual, audio):

@@ -51,6 +51,15 @@ def film(path: Path, event: str, start: int, end: int, seconds: int = SEGMENTS) 
     )
 
 
+BENCHMARK = ("tools.benchmark", "--gpu", "cpu", "--json", "--precision", "fp32", "--batch_size", 2, "--seconds", 0)
+
+
+@pytest.fixture(scope="session")
+def benchmark_report(made_once, run) -> str:
+    """What ``BENCHMARK`` prints."""
+    return made_once("benchmark", lambda path: path.write_text(run(*BENCHMARK).stdout)).read_text()
+
+
 @pytest.fixture(scope="session")
 def weights(made_once) -> Path:
     """A folder with weights for VGG-19 and VGGish under the public names; random ones, which keep the signal's size."""

@@ -25,9 +25,8 @@ def conditions(tmp_path):
 
 
 @pytest.mark.slow
-def test_numbers_of_the_report_agree(run):
-    flags = ("--gpu", "cpu", "--batch_size", 2, "--seconds", 0.01, "--precision", "fp32", "--json")
-    report = json.loads(run("tools.benchmark", *flags).stdout)
+def test_numbers_of_the_report_agree(benchmark_report):
+    report = json.loads(benchmark_report)
     assert list(report) == ["device", "versions", "results"]
     assert report["device"].endswith(" threads")
     rows = {row["name"]: row for row in report["results"]}

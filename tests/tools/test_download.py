@@ -11,10 +11,10 @@ import torch
 
 from dataset.published import DOWNLOADS
 from tests.processes import ROOT
-from tests.reference import seeded
 from tests.server import serving
 from tools import download as module
 from tools.download import content_check, downloads, get_all, prepare
+from tools.reference import seeded
 from utils.errors import InputError
 
 pytest.importorskip("gdown")

@@ -14,8 +14,8 @@ from model import MODELS, MAGANConfig
 from model.observation import Observation, observed
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ROOT
-from tests.reference import seeded
 from tests.videos import grey, write_video
+from tools.reference import seeded
 from tools.visualize.__main__ import shares_inside
 
 

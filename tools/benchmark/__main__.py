@@ -59,7 +59,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--setting", nargs="+", choices=tuple(GFLOP), default=["supervised"], help="networks (default: supervised)")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="arithmetic (default: all)")
     add("--batch_size", type=positive, default=64, metavar="N", help="videos in a batch (default: 64)")
-    add("--cuda_graph", "--compile", action="store_true", help="replay the training step as a CUDA graph")
+    graph = {"action": argparse.BooleanOptionalAction, "default": True}
+    add("--cuda_graph", "--compile", **graph, help="on CUDA, replay steps and evaluations as CUDA graphs (default)")
     add("--epoch", action="store_true", help=f"measure epochs of {EPOCH_VIDEOS} videos too, minutes each on a CPU")
     add("--seconds", type=float, default=10, metavar="S", help="minimum time of a measurement (default: 10)")
     add("--json", action="store_true", help="print one JSON object instead of a table")

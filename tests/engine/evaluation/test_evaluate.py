@@ -10,7 +10,7 @@ import torch
 from engine.checkpoint import save_checkpoint
 from tests.conftest import SCRIPTS
 from tests.processes import ROOT
-from tests.reference import seeded
+from tools.reference import seeded
 
 RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")
 OTHER = {"supervised": "weakly", "weakly": "supervised"}

@@ -12,7 +12,7 @@ from model import MODELS, MAGANConfig
 from model.layers.attention import MultiHeadAttention
 from model.layers.dropout import Dropout
 from model.refinement import Refinement
-from tests.reference import seeded
+from tools.reference import seeded
 
 B, T, R = 2, 5, 4
 VISUAL, AUDIO, D = 512, 128, 256
