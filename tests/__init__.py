@@ -2,6 +2,6 @@
 
 import os
 
-# Small networks gain nothing from a second thread, and with one they do not wait for the cores that other tests use.
-# Set here, before anything imports torch.
-os.environ["OMP_NUM_THREADS"] = "1"
+# The suite means the CPU; tools.check_gpu is for GPUs. Small networks gain nothing from a second thread, and with one
+# they do not wait for the cores that other tests use. Set here, before anything imports torch.
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

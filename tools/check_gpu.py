@@ -15,10 +15,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -59,6 +62,7 @@ LOSS_TOLERANCE = {"fp64": 1e-8, "fp32": 1e-2, "bf16": 1e-1}
 # Largest relative differences of the losses of two runs of the same kernels, some of which add in no fixed order.
 REPEAT_TOLERANCE = {"fp64": 1e-8, "fp32": 1e-3, "bf16": 1e-2}
 TIME_LIMIT = 900  # seconds of one command
+COMMANDS_AT_A_TIME = 4  # on a GPU
 
 
 class NotRunError(Exception):
@@ -82,10 +86,15 @@ class Machine:
             torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
             config = load_config(CONFIGS[setting])
             no_dropout = {name: 0.0 for name in asdict(config.model) if name.endswith("dropout")}
-            for name, values in ((setting, no_dropout), ("small", SMALL), ("small-no-dropout", SMALL | no_dropout)):
+            # The small network is the supervised one, the first.
+            for name, values in (("small", SMALL), ("small-no-dropout", SMALL | no_dropout), (setting, no_dropout)):
+                if (folder / f"{name}.json").exists():
+                    continue
                 contents = json.dumps(config.with_values(values, "check_gpu").as_dict())
                 (folder / f"{name}.json").write_text(contents, encoding="utf-8")
         self.benchmarks: dict[str, object] = {}
+        self.running: set[subprocess.Popen] = set()
+        self.small_once = Lock()
 
     def require_cuda(self) -> None:
         if self.device.type != "cuda":
@@ -93,13 +102,18 @@ class Machine:
 
     def run(self, *command: object) -> str:
         """Run a command of the project, and return its standard output."""
-        result = subprocess.run(
-            [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=TIME_LIMIT
-        )
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, **pipes)
+        self.running.add(process)
+        try:
+            output, errors = process.communicate(timeout=TIME_LIMIT)
+        finally:
+            process.kill()
+            self.running.discard(process)
+        if process.returncode:
+            lines = errors.strip().splitlines() or [f"exit status {process.returncode}"]
             raise CheckError(next((line for line in lines if line.startswith("error: ")), lines[-1]))
-        return result.stdout
+        return output
 
     def train(self, name: str, setting: str, *flags: object, launcher: Sequence[object] = ()) -> list[float]:
         """The losses of a run, whose epochs have one batch each; the last one is evaluated."""
@@ -148,7 +162,9 @@ class Machine:
 
     def compare_small(self, losses: Sequence[float]) -> str:
         """Compare with ``small_losses``: on a CPU, they are the same to the last bit."""
-        return compare(losses, self.small_losses, 0 if self.device.type == "cpu" else REPEAT_TOLERANCE["fp64"])
+        with self.small_once:
+            expected = self.small_losses
+        return compare(losses, expected, 0 if self.device.type == "cpu" else REPEAT_TOLERANCE["fp64"])
 
 
 def compare(losses: Sequence[float], expected: Sequence[float], tolerance: float) -> str:
@@ -316,50 +332,75 @@ def check_graph_speed(machine: Machine, name: str) -> str:
     return check_speed(machine, name, "--seconds", 2, "--epoch", "--precision", "fp32", "bf16")
 
 
-def plan(machine: Machine) -> Iterator[tuple[str, Callable[[], str]]]:
-    """All checks by name, in their order."""
+class Check(NamedTuple):
+    """A check, and whether it runs commands that need neither a quiet device nor this process."""
+
+    name: str
+    make: Callable[[], str]
+    runs_commands: bool = False
+
+
+def plan(machine: Machine) -> Iterator[Check]:
+    """All checks, in their order."""
     for setting, precision in product(MODELS, OUTPUT_TOLERANCE):
-        yield f"parity {setting} {precision}", partial(check_parity, machine, setting, precision)
+        yield Check(f"parity {setting} {precision}", partial(check_parity, machine, setting, precision))
     for setting, precision in product(MODELS, PRECISIONS):
         name = f"training {setting} {precision}"
-        yield name, partial(machine.train_as_published, name.replace(" ", "-"), setting, precision)
+        yield Check(name, partial(machine.train_as_published, name.replace(" ", "-"), setting, precision), True)
     for precision in PRECISIONS:
-        yield f"CUDA graph {precision}", partial(check_graph, machine, precision)
+        yield Check(f"CUDA graph {precision}", partial(check_graph, machine, precision), True)
     for precision in PRECISIONS:
-        yield f"replayed evaluation {precision}", partial(check_evaluation, machine, precision)
-    yield "failed capture", partial(check_failed_capture, machine)
+        yield Check(f"replayed evaluation {precision}", partial(check_evaluation, machine, precision))
+    yield Check("failed capture", partial(check_failed_capture, machine))
     for precision in PRECISIONS:
-        yield f"no waiting {precision}", partial(check_waiting, machine, precision)
+        yield Check(f"no waiting {precision}", partial(check_waiting, machine, precision))
     for place in FEEDS[1:]:
-        yield f"features {place}", partial(check_feed, machine, place)
-    yield "resume", partial(check_resume, machine)
-    yield "torchrun", partial(check_processes, machine)
-    yield "out of memory", partial(check_memory, machine)
-    yield "displays", partial(check_displays, machine)
-    yield "benchmark", partial(check_speed, machine, "launched", "--seconds", 2, "--no-cuda_graph")
-    yield "benchmark, CUDA graph", partial(check_graph_speed, machine, "CUDA graph")
+        yield Check(f"features {place}", partial(check_feed, machine, place), True)
+    yield Check("resume", partial(check_resume, machine), True)
+    yield Check("torchrun", partial(check_processes, machine), True)
+    yield Check("out of memory", partial(check_memory, machine))
+    yield Check("displays", partial(check_displays, machine))
+    yield Check("benchmark", partial(check_speed, machine, "launched", "--seconds", 2, "--no-cuda_graph"))
+    yield Check("benchmark, CUDA graph", partial(check_graph_speed, machine, "CUDA graph"))
 
 
 # ------------------------------------------------------------------------------------------------ the command
 
 
 def run_checks(machine: Machine) -> list[dict[str, object]]:
-    """Run all checks; one row for each, whose result is ``pass``, ``fail`` or ``not run``."""
-    rows, checks = [], list(plan(machine))
+    """Run all checks; one row for each, whose result is ``pass``, ``fail`` or ``not run``.
+
+    Those that run commands come first, on a GPU several at a time.
+    """
+    rows, checks = {}, list(plan(machine))
     progress = Progress("checking", print_freq=1)
-    for name, check in progress.track(checks, total=len(checks)):
-        began = time.monotonic()
+    with ThreadPoolExecutor(1 if machine.device.type == "cpu" else COMMANDS_AT_A_TIME) as pool:
         try:
-            result, detail = "pass", check()
-        except NotRunError as reason:
-            result, detail = "not run", str(reason)
-        except CheckError as error:
-            result, detail = "fail", str(error)
-        except Exception as error:  # whatever a GPU comes up with belongs into the report
-            result, detail = "fail", f"{type(error).__name__}: {error}"
-        rows.append({"check": name, "result": result, "seconds": time.monotonic() - began, "detail": detail})
-        progress.notes = f"{name}: {result}"
-    return rows
+            running = {check.name: pool.submit(run_check, check) for check in checks if check.runs_commands}
+            for check in progress.track(sorted(checks, key=lambda check: not check.runs_commands), total=len(checks)):
+                row = running[check.name].result() if check.runs_commands else run_check(check)
+                rows[check.name] = row
+                progress.notes = f"{check.name}: {row['result']}"
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(machine.running):
+                process.kill()
+            raise
+    return [rows[check.name] for check in checks]
+
+
+def run_check(check: Check) -> dict[str, object]:
+    """Run a check; gives its row."""
+    began = time.monotonic()
+    try:
+        result, detail = "pass", check.make()
+    except NotRunError as reason:
+        result, detail = "not run", str(reason)
+    except CheckError as error:
+        result, detail = "fail", str(error)
+    except Exception as error:  # whatever a GPU comes up with belongs into the report
+        result, detail = "fail", f"{type(error).__name__}: {error}"
+    return {"check": check.name, "result": result, "seconds": time.monotonic() - began, "detail": detail}
 
 
 def main() -> None:

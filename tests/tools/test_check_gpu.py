@@ -9,7 +9,7 @@ import pytest
 from tests.processes import finished
 from tests.tools.conftest import BENCHMARK
 from tools import check_gpu
-from tools.check_gpu import CheckError, Machine, compare, main
+from tools.check_gpu import Check, CheckError, Machine, compare, main
 
 FOR_EACH_PRECISION = ("CUDA graph", "replayed evaluation", "no waiting")
 NEEDS_GPU = {
@@ -57,10 +57,10 @@ def test_cpu_passes_what_needs_no_gpu(monkeypatch, capsys, tmp_path, benchmark_r
 
 def test_failed_check_is_in_the_report_and_gives_status_1(tmp_path, monkeypatch, capsys):
     def plan(machine):
-        yield "passes", lambda: compare([2.0, 1.0], [2.0, 1.0 + 1e-9], 1e-8)
-        yield "differs", lambda: compare([2.0, 1.0], [2.0, 1.1], 1e-8)
-        yield "unknown flag", lambda: machine.run("supv_main.py", "--graph")
-        yield "missing data", lambda: machine.run("supv_main.py", "--data_root", tmp_path / "absent")
+        yield Check("passes", lambda: compare([2.0, 1.0], [2.0, 1.0 + 1e-9], 1e-8))
+        yield Check("differs", lambda: compare([2.0, 1.0], [2.0, 1.1], 1e-8))
+        yield Check("unknown flag", lambda: machine.run("supv_main.py", "--graph"))
+        yield Check("missing data", lambda: machine.run("supv_main.py", "--data_root", tmp_path / "absent"))
 
     monkeypatch.setattr(check_gpu, "plan", plan)
     monkeypatch.setattr(sys, "argv", ["check_gpu", "--gpu", "cpu", "--out", str(tmp_path / "report.json")])

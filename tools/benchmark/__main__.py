@@ -1,9 +1,10 @@
 """Measure how fast this machine trains and evaluates MAGAN, and compare it with the machine's matrix products.
 
-A measurement repeats for --seconds in a process of its own; the best run counts. ceiling is a matrix product, forward
-an evaluation batch; training step and epoch are the trainer's own. Their features are on the device, or in memory on a
-CPU. Shares are of the best product in the same arithmetic: TF32 where a GPU trains in float32. feed reads files,
-float64 as published or float16 as tools.pack_features writes them, until the features are on the device in float32.
+A measurement repeats for --seconds, on a CPU in a process of its own; the best run counts. ceiling is a matrix
+product, forward an evaluation batch; training step and epoch are the trainer's own. Their features are on the device,
+or in memory on a CPU. Shares are of the best product in the same arithmetic: TF32 where a GPU trains in float32. feed
+reads files, float64 as published or float16 as tools.pack_features writes them, until the features are on the device in
+float32.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="magan-benchmark-") as folder:
         write_features(Path(folder))
         conditions = Conditions(args.gpu, args.batch_size, args.seconds, args.cuda_graph, folder)
-        rows = measure(list(plan(args, device)), conditions)
+        rows = measure(list(plan(args, device)), conditions, device)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
     if args.json:
         print(json.dumps({"device": describe(device), "versions": versions, "results": rows}, indent=2))
@@ -102,12 +103,15 @@ def plan(args: argparse.Namespace, device: torch.device) -> Iterator[Measurement
             yield Measurement("feed", [place, dtype], FEED_VIDEOS)
 
 
-def measure(measurements: list[Measurement], conditions: Conditions) -> list[dict]:
+def measure(measurements: list[Measurement], conditions: Conditions, device: torch.device) -> list[dict]:
     """Make the measurements; one row for each."""
     rows, ceiling = [], defaultdict(float)
     progress = Progress("measuring", print_freq=1)
+    # The peak memory of a CPU is that of a process. CUDA counts its own, and takes seconds to start.
+    groups = [[each] for each in measurements] if device.type == "cpu" else [measurements]
+    results = (result for group in groups for result in in_own_process(group, conditions))
     for measurement in progress.track(measurements, total=len(measurements)):
-        result = in_own_process(measurement, conditions)
+        result = next(results)
         gflops = measurement.gflop / result["seconds"]
         if measurement.name == "ceiling":
             ceiling[measurement.arithmetic] = max(gflops, ceiling[measurement.arithmetic])
@@ -123,25 +127,26 @@ def measure(measurements: list[Measurement], conditions: Conditions) -> list[dic
     return rows
 
 
-def in_own_process(measurement: Measurement, conditions: Conditions) -> dict[str, float]:
-    """``seconds`` and ``peak_memory_bytes`` of a measurement."""
-    request = json.dumps([measurement.name, conditions, measurement.arguments])
-    command = [sys.executable, "-m", "tools.benchmark.measurements", request]
+def in_own_process(measurements: list[Measurement], conditions: Conditions) -> Iterator[dict[str, float]]:
+    """``seconds`` and ``peak_memory_bytes`` of each measurement, all made in one process."""
+    requests = json.dumps([[each.name, conditions, each.arguments] for each in measurements])
+    command = [sys.executable, "-m", "tools.benchmark.measurements", requests]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = None
     try:
         # In a session of its own: Ctrl-C reaches this process alone, which ends the other one.
         with deferred_signals():
             process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
-        output, errors = process.communicate()
+        for measurement in measurements:
+            if not (line := process.stdout.readline()):
+                reason = process.stderr.read().strip().splitlines()[-1:]
+                reason = reason or ["its process was killed, maybe for lack of memory"]
+                raise InputError(f"{measurement.name} {measurement.arguments}: {reason[0]}")
+            yield json.loads(line)
     finally:
-        if process and process.poll() is None:
+        if process:
             process.kill()
-            process.wait()
-    if process.returncode:
-        reason = errors.strip().splitlines()[-1:] or ["it was killed, maybe for lack of memory"]
-        raise InputError(f"{measurement.name} {measurement.arguments}: {reason[0]}")
-    return json.loads(output)
+            process.communicate()
 
 
 def print_table(rows: list[dict]) -> None:

@@ -1,9 +1,10 @@
 """The measurements of the benchmark.
 
-``python -m tools.benchmark.measurements REQUEST`` makes one of them, so that it has a process and its peak memory of
-its own. The request and the result are JSON, see ``main``.
+``python -m tools.benchmark.measurements REQUESTS`` makes some of them in a process of their own. The requests and each
+line of results are JSON, see ``main``.
 """
 
+import gc
 import json
 import resource
 import sys
@@ -13,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from configs import CONFIGS, MAGANConfig, load_config
-from dataset import AVEDataset
+from dataset import AVEDataset, Batch
 from dataset.annotations import segment_labels, video_labels
 from dataset.batches import Batches
 from dataset.features import FeatureFile
@@ -79,8 +81,14 @@ def measure_forward(conditions: Conditions, setting: str, precision: str, num_vi
     batch = next(iter(trainer.feeds.test.epoch()))
     model, device = trainer.model.eval(), trainer.device
     allow_tf32(False)
+
+    def predict(*tensors: Tensor) -> dict[str, Tensor]:
+        return evaluate_batch(model, Batch(*tensors), device, precision)
+
     with torch.inference_mode():
-        return best_seconds(lambda: evaluate_batch(model, batch, device, precision), conditions)
+        if trainer.captured_batches:
+            return best_seconds(lambda: trainer.captured_batches(predict, batch), conditions)
+        return best_seconds(lambda: predict(*batch), conditions)
 
 
 def measure_step(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
@@ -160,14 +168,18 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    name, values, arguments = json.loads(sys.argv[1])
-    conditions = Conditions(*values)
     keep_freed_memory()  # as training and evaluation do
-    seconds = MEASUREMENTS[name](conditions, *arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if conditions.gpu != "cpu" and torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    print(json.dumps({"seconds": seconds, "peak_memory_bytes": peak}))
+    for name, values, arguments in json.loads(sys.argv[1]):
+        conditions = Conditions(*values)
+        on_cuda = choose_device(conditions.gpu, Ranks()).type == "cuda"
+        if on_cuda:
+            gc.collect()  # what the measurement before has left
+            torch.cuda.reset_peak_memory_stats()
+        seconds = MEASUREMENTS[name](conditions, *arguments)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if on_cuda:
+            peak = torch.cuda.max_memory_allocated()
+        print(json.dumps({"seconds": seconds, "peak_memory_bytes": peak}), flush=True)
 
 
 if __name__ == "__main__":

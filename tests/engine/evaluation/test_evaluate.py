@@ -222,8 +222,6 @@ def test_train_split_can_be_scored(run, trained, data_root):
 
 
 def test_gpu_without_cuda_runs_on_the_cpu_and_says_so(run, trained, data_root):
-    if torch.cuda.is_available():
-        pytest.skip("has CUDA")
     result = run(
         "supv_main.py",
         *("--gpu", "0", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "best.pth.tar"),
