@@ -79,7 +79,7 @@ class CapturedCall:
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         """Capture ``function`` without running it; returns what replays it."""
         graph = torch.cuda.CUDAGraph()
-        random = torch.cuda.default_generators[torch.cuda.current_device()]
+        random = torch.cuda.default_generators[self.device.index]
         before = random.clone_state()
         try:
             # Other threads may use CUDA meanwhile: one pins batches, autograd has its own.

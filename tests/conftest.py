@@ -19,6 +19,7 @@ SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}
 
 VISUAL_DIM, AUDIO_DIM = 64, 32  # of the features that small networks read
+SMALL = {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
 
 Run = Callable[..., subprocess.CompletedProcess]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -29,6 +30,13 @@ def write_data(folder: Path, videos: int = 60, noisy: int = 3, map_size: int = 2
     folder.mkdir()
     generator = SyntheticAVE(28, signal=2, map_size=map_size, seed=seed, widths=(VISUAL_DIM, AUDIO_DIM))
     write_synthetic_ave(folder, generator, generator.annotations(videos), noisy, "float16")
+
+
+def shrink(config: Path) -> None:
+    """Make the network of a config file small."""
+    contents = json.loads(config.read_text(encoding="utf-8"))
+    contents["model"] |= SMALL
+    config.write_text(json.dumps(contents), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +92,7 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
     def write(setting: str) -> Path:
         config = json.loads((ROOT / "configs" / CONFIGS[setting]).read_text())
-        config["model"] |= {"visual_dim": VISUAL_DIM, "audio_dim": AUDIO_DIM}
-        config["model"] |= {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+        config["model"] |= {"visual_dim": VISUAL_DIM, "audio_dim": AUDIO_DIM, **SMALL}
         config["training"] |= {"batch_size": 8, "n_epoch": 3, "lr": 1e-3, "num_workers": 0, "print_freq": 2}
         path = folder / CONFIGS[setting]
         path.write_text(json.dumps(config))

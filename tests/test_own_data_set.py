@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.conftest import shrink
 from utils.wording import command_line
 
 EVENTS = ["Été, rain", "钟", "=SUM(A1:A9)", "-Train @ +1", "Church bell"]
@@ -46,6 +47,7 @@ def prepared(run, root):
     for setting in ("supervised", "weakly"):
         configs[setting] = root.parent / f"{setting}.json"
         run("tools.make_config", "--data_root", root, "--out", configs[setting], "--setting", setting)
+        shrink(configs[setting])
     return root, configs
 
 

@@ -50,7 +50,7 @@ def whole(run, comparison, tmp_path_factory):
         ("3", "lr=1e-3", "2"),
         ("4", "lr=3e-3", "2"),
     ]
-    assert result.stdout.split() == [str(out / f"table.{kind}") for kind in ("csv", "md", "html")]
+    assert result.stdout.splitlines() == [str(out / f"table.{kind}") for kind in ("csv", "md", "html")]
     return out
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.conftest import shrink
 from tests.tools.conftest import Footage
 from tests.videos import grey, stripes, tone, write_video
 
@@ -55,6 +56,7 @@ def test_videos_become_features_runs_reports_and_predictions(run, clips, weights
     configs = {"supervised": tmp_path / "mine.json", "weakly": tmp_path / "mine_weak.json"}
     for setting, config in configs.items():
         run("tools.make_config", "--data_root", data, "--out", config, "--setting", setting)
+        shrink(config)
     checked = run("tools.check_data", "--data_root", data, "--config", configs["supervised"], "--full").stdout
     assert "supervised: can run\nweakly: can run\n" in checked
 

@@ -2,6 +2,7 @@
 
 import csv
 import resource
+import shlex
 import shutil
 import signal
 import sys
@@ -128,7 +129,7 @@ def test_maps_with_channels_first_are_not_packed_as_they_are(run, wide_data_root
     channels_first(copy)
     said = pack(run, copy, tmp_path / "out", status=2)
     assert f"{copy / VISUAL}: shape (60, 10, 512, 2, 2), its third axis is the channels" in said
-    run(*said.strip().split("python -m ")[1].split())
+    run(*shlex.split(said.strip().split("python -m ")[1]))
     assert_packed(wide_data_root, tmp_path / "source-channels-last", "float16")
 
 
