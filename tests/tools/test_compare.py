@@ -349,7 +349,8 @@ def slurm(tmp_path):
     calls.mkdir()
     for name, answer in (("sbatch", "Submitted batch job 12"), ("scontrol", ""), ("srun", "")):
         script = commands / name
-        script.write_text(f'#!/bin/sh\necho "$@" >> {calls}/{name}\n[ -f "$1" ] && cp "$1" {calls}\necho "{answer}"\n')
+        copy = f'[ -f "$1" ] && cp "$1" "{calls}"'
+        script.write_text(f'#!/bin/sh\necho "$@" >> "{calls}/{name}"\n{copy}\necho "{answer}"\n')
         script.chmod(0o755)
     return {**ENVIRONMENT, "PATH": f"{commands}:{os.environ['PATH']}"}, calls
 
