@@ -35,13 +35,12 @@ from engine.distributed import Ranks
 from engine.evaluation import evaluate
 from engine.feeds import make_feed
 from engine.run_folder import LAST, METRICS
-from engine.state import TrainingState
 from engine.training import Feeds, Trainer
 from model import MODELS
 from model.published import from_published
 from tools.arguments import gpu_option, tool_parser
 from tools.benchmark.__main__ import EPOCH_VIDEOS
-from tools.benchmark.measurements import Conditions, make_trainer, write_features
+from tools.benchmark.measurements import Conditions, measure_epoch, write_features
 from tools.reference import seeded
 from utils.arithmetic import allow_tf32, parameter_dtype
 from utils.atomic import atomic_write
@@ -246,20 +245,11 @@ def check_displays(machine: Machine) -> str:
     """Progress displayed at each step, as the published command asks for, takes no time."""
     machine.require_cuda()
     write_features(machine.folder)
-    conditions = Conditions(machine.gpu, 64, 0, True, str(machine.folder))
-    seconds = {}
-    for print_freq in (1, 1 << 30):
-        trainer = make_trainer(conditions, "supervised", "bf16", EPOCH_VIDEOS)
-        trainer.config = trainer.config.with_values({"print_freq": print_freq}, "check_gpu")
-        times = []
-        for _ in range(6):  # the first one captures
-            trainer.state = TrainingState()
-            began = time.monotonic()
-            trainer.train_epoch()
-            torch.cuda.synchronize()
-            times.append(time.monotonic() - began)
-        seconds[print_freq] = min(times)
-    with_displays, without = seconds.values()
+    conditions = Conditions(machine.gpu, 64, 2, True, str(machine.folder))
+    with_displays, without = (
+        measure_epoch(conditions, "supervised", "bf16", EPOCH_VIDEOS, print_freq=print_freq)
+        for print_freq in (1, 1 << 30)
+    )
     return within(with_displays / without - 1, 0.05, f"an epoch takes {with_displays:.3f} s, share of displays")
 
 
@@ -267,8 +257,7 @@ def check_waiting(machine: Machine, precision: str) -> str:
     """A training step never waits for the GPU."""
     machine.require_cuda()
     trainer = machine.trainer(precision, cuda_graph=False)
-    trainer.train_epoch()  # the first step allocates and initialises
-    trainer.state.iteration = 0
+    machine.train_epoch(trainer)  # the first step allocates and initialises
     batch = next(iter(trainer.feeds.train.epoch()))
     torch.cuda.set_sync_debug_mode("error")
     try:

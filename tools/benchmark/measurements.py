@@ -100,9 +100,9 @@ def measure_step(conditions: Conditions, setting: str, precision: str, num_video
     return best_seconds(lambda: trainer.step(batch), conditions)
 
 
-def measure_epoch(conditions: Conditions, setting: str, precision: str, num_videos: int) -> float:
-    """Seconds of the trainer's epoch."""
-    trainer = make_trainer(conditions, setting, precision, num_videos)
+def measure_epoch(conditions: Conditions, setting: str, precision: str, num_videos: int, **training: object) -> float:
+    """Seconds of the trainer's epoch, with other values than the config's if ``training`` has some."""
+    trainer = make_trainer(conditions, setting, precision, num_videos, **training)
 
     def train_epoch() -> None:
         trainer.state = TrainingState()
@@ -134,9 +134,9 @@ def best_seconds(action: Callable[[], object], conditions: Conditions) -> float:
     return min(timer.blocked_autorange(min_run_time=conditions.seconds).times)
 
 
-def make_trainer(conditions: Conditions, setting: str, precision: str, num_videos: int) -> Trainer:
+def make_trainer(conditions: Conditions, setting: str, precision: str, num_videos: int, **training: object) -> Trainer:
     """The trainer of a setting with its config, and features where ``--features auto`` puts them; it writes nothing."""
-    values = {"precision": precision, "batch_size": conditions.batch_size}
+    values = {"precision": precision, "batch_size": conditions.batch_size, **training}
     config = load_config(CONFIGS[setting]).with_values(values, "benchmark")
     device = choose_device(conditions.gpu, Ranks())
     torch.manual_seed(0)
