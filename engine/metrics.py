@@ -34,7 +34,7 @@ class EpochSums:
             self.names = [*terms, "correct", "total", "videos"]
             self.sums = torch.empty(len(self.names), dtype=torch.float64, device=self.device)
             self.restart(self.start)
-        self.sums[:-3].add_(torch.stack([term.detach() for term in terms.values()]) * videos)
+        self.sums[:-3].add_(torch.stack([term.detach() for term in terms.values()]), alpha=videos)
         self.sums[-3].add_(correct.sum())
         self.sums[-2].add_(correct.numel())
         self.sums[-1].add_(videos)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from configs import Config
 from dataset import AVEDataset, Batch
+from engine.bfloat16 import BFloat16Weights
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.cuda_graph import CapturedBatches, CapturedCall, can_capture
 from engine.distributed import Ranks
@@ -87,6 +88,9 @@ class Trainer:
         self.device, self.save_seconds, self.ranks = device, save_seconds, ranks
         self.origin = Origin(class_names, feeds.train.dataset.num_segments, extraction or {})
         self.network = ranks.wrap(model, device)
+        # Several processes average the gradients of the weights themselves.
+        copies = config.training.precision == "bf16" and ranks.world_size == 1
+        self.bfloat16_weights = BFloat16Weights(model) if copies else None
         # Replays have the results of launches to the last bit, so a run may be resumed with or without them.
         captures = cuda_graph and can_capture(device, ranks)
         self.captured_step = CapturedCall(device) if captures else None
@@ -192,15 +196,18 @@ class Trainer:
         visual, audio, labels = visual.to(dtype), audio.to(dtype), labels.to(dtype)
         self.optimizer.zero_grad()
         with autocast(self.device, self.config.training.precision):
-            outputs = self.network(visual, audio)
+            outputs = (self.bfloat16_weights or self.network)(visual, audio)
             terms = self.model.loss(outputs, labels)
 
         # With these weights, the gradient averaged over ranks is the gradient of the mean over the whole batch.
-        (terms["loss"] * (self.ranks.world_size * share / whole)).backward()
+        terms["loss"].backward(torch.full_like(terms["loss"], self.ranks.world_size * share / whole))
+        if self.bfloat16_weights:
+            self.bfloat16_weights.move_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_gradient)
-        finite = torch.isfinite(terms["loss"]) & torch.isfinite(norm)
+        checked = terms["loss"] + norm
+        not_finite = (checked - checked).isnan()  # inf - inf is nan
         # A fused optimizer skips its update if found_inf is 1.
-        self.optimizer.found_inf = self.ranks.all_reduce_max((~finite).to(torch.float32))
+        self.optimizer.found_inf = self.ranks.all_reduce_max(not_finite.to(torch.float32))
         self.all_finite.mul_(self.optimizer.found_inf == 0)
         self.finite_steps.add_(self.all_finite)
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -70,7 +70,7 @@ class AudioToVisual(nn.Module):
 
         f = torch.bmm(torch.stack([m1, m2], dim=1), v) * channels.unsqueeze(1)  # f1 and f2: (n, 2, 512)
         gates = self.beta.unsqueeze(-1) * torch.sigmoid(f.flip(1))  # of f1 by f2, and of f2 by f1
-        return (f + gates * f).sum(dim=1)
+        return torch.addcmul(f, gates, f).sum(dim=1)
 
 
 class VisualToAudio(nn.Module):

@@ -44,7 +44,7 @@ class MultimodalGate(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Visual' and audio', (b, t, d_model) each, to fused (b, t, d_model) and m (b, t)."""
         m = torch.sigmoid(self.gate(F.relu(self.squeeze(torch.cat([visual, audio], dim=-1)))))  # (b, t, 1)
-        return m * visual + (1 - m) * audio, m.squeeze(-1)
+        return torch.addcmul(audio, m, visual - audio), m.squeeze(-1)
 
 
 class VideoScore(nn.Linear):

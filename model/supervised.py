@@ -84,15 +84,14 @@ class SupervisedMAGAN(MAGAN):
             "is_event": F.binary_cross_entropy_with_logits(outputs.is_event, segment_has_event),
             "event": F.cross_entropy(outputs.event, video_event),
         }
-        localization_loss = terms["is_event"] + terms["event"]
-        # A gate that no score goes with is not taught: it weighs the modalities, and no more.
-        taught = [gate for gate in ("um", "mm") if getattr(outputs, f"{gate}_score") is not None]
-        for gate in taught:
-            terms[f"{gate}_gate"] = self.gate_term(outputs, gate, segment_has_event)
-            terms[f"{gate}_score"] = self.score_term(outputs, gate, video_event)
-        gate_loss = 0.5 * sum(terms[f"{gate}_gate"] for gate in taught)
-        gate_loss = gate_loss + 0.5 * sum(terms[f"{gate}_score"] for gate in taught)
-        return {"loss": localization_loss + gate_loss, **terms}
+        loss = terms["is_event"] + terms["event"]
+        for gate in ("um", "mm"):
+            # A gate that no score goes with is not taught: it weighs the modalities, and no more.
+            if getattr(outputs, f"{gate}_score") is not None:
+                terms[f"{gate}_gate"] = self.gate_term(outputs, gate, segment_has_event)
+                terms[f"{gate}_score"] = self.score_term(outputs, gate, video_event)
+                loss = loss.add(terms[f"{gate}_gate"] + terms[f"{gate}_score"], alpha=0.5)
+        return {"loss": loss, **terms}
 
     def best_class(self, outputs: SupervisedOutputs) -> Tensor:
         """The event of each video (b,) with the highest score."""

@@ -18,8 +18,8 @@ def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
     """
     if x.is_cuda or torch.backends.cpu.get_cpu_capability() != "AVX512":
         with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-            return lstm(x.to(lstm.weight_ih_l0.dtype))[0]
-    return lstm(x)[0]
+            return lstm(x.to(lstm.weight_ih_l0.dtype))[0].contiguous()
+    return lstm(x)[0].contiguous()
 
 
 class Relations(NamedTuple):

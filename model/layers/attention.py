@@ -43,7 +43,7 @@ class MultiHeadAttention(nn.Module):
         ``standard`` needs none. For the regions of a picture, that is a ninth of the arithmetic of a training step.
         """
         weight = self.in_proj_weight * norm.weight
-        bias = self.in_proj_bias + (self.in_proj_weight * norm.bias).sum(dim=1)
+        bias = torch.addmv(self.in_proj_bias, self.in_proj_weight, norm.bias)
         attended = self._attend(*self._heads(F.linear(standard, weight, bias), 3))
         attended = F.linear(attended, self.out_proj.weight, self.out_proj.bias + norm.bias)
         return torch.addcmul(attended, standard, norm.weight)

@@ -20,7 +20,7 @@ class _MeanAndMax(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         (where,) = ctx.saved_tensors
         of_mean, of_max = gradient.split(1, dim=1)  # (n, 1, d) each
-        spread = (of_mean / ctx.num_regions).expand(-1, ctx.num_regions, -1).contiguous()
+        spread = of_mean.expand(-1, ctx.num_regions, -1) / ctx.num_regions
         return spread.scatter_add_(1, where.unsqueeze(1), of_max)
 
 
