@@ -251,7 +251,7 @@ FOLDER = st.sampled_from(["plain", "compressed"])
 FLIPS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4)  # place, bits
 
 
-@many(150)
+@many(100)
 @given(kind=FOLDER, name=SOME_FILE, share=st.floats(0, 1))
 def test_truncated_hdf5(request, kind, name, share):
     folder = request.getfixturevalue(kind)
@@ -259,7 +259,7 @@ def test_truncated_hdf5(request, kind, name, share):
     try_file(folder, name, contents[: int(share * len(contents))])
 
 
-@many(250)
+@many(150)
 @given(kind=FOLDER, name=SOME_FILE, flips=FLIPS)
 def test_changed_bits_in_hdf5(request, kind, name, flips):
     folder = request.getfixturevalue(kind)
@@ -291,7 +291,7 @@ def declared_shapes(draw):
     return tuple(shape)
 
 
-@many(250)
+@many(150)
 @given(
     name=SOME_FILE,
     shape=declared_shapes(),
@@ -477,7 +477,7 @@ def test_undamaged_checkpoint_is_accepted(folder, saved, attempt):
 
 
 @pytest.mark.slow
-@many(300)
+@many(150)
 @given(where=st.floats(0, 1), bit=st.integers(0, 7))
 def test_any_changed_bit_of_our_checkpoint_is_refused(folder, saved, where, bit):
     damaged = bytearray(saved)
@@ -488,14 +488,14 @@ def test_any_changed_bit_of_our_checkpoint_is_refused(folder, saved, where, bit)
 
 def test_changed_bit_of_any_byte_of_its_checksum_and_of_its_beginning_is_refused(folder, saved):
     for place in [*range(64), *range(-120, 0)]:
-        for bit in (0, 4, 7):
+        for bit in (0, 7):
             damaged = bytearray(saved)
             damaged[place] ^= 1 << bit
             (folder / "damaged.pth.tar").write_bytes(damaged)
             assert accepted(load_checkpoint, folder / "damaged.pth.tar") is None
 
 
-@many(60)
+@many(40)
 @given(share=st.floats(0, 1, exclude_max=True), more=st.binary(max_size=100))
 @example(share=0.0, more=b"")
 def test_any_truncation_of_our_checkpoint_is_refused(folder, saved, share, more):
@@ -525,7 +525,7 @@ VALUES = st.recursive(
 )
 
 
-@many(300)
+@many(200)
 @given(values=VALUES, writer=st.sampled_from(["torch", "old torch", "ours", "pickle"]))
 @example(values={"format": "magan"}, writer="ours")
 @example(values={"format": torch.zeros(3)}, writer="ours")
@@ -615,14 +615,14 @@ def published(request, folder):
     return Published(path.read_bytes(), contents, request.param)
 
 
-@many(150)
+@many(75)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_truncated_published_checkpoint_is_refused(folder, attempt, published, share):
     (folder / "damaged.pth.tar").write_bytes(published.data[: int(share * len(published.data))])
     assert not attempt(folder / "damaged.pth.tar")
 
 
-@many(150)
+@many(75)
 @given(where=st.floats(0, 1), bits=st.integers(1, 255))
 def test_changed_published_checkpoint_is_refused_or_has_the_same_weights(folder, attempt, published, where, bits):
     """Archives have checksums of their own; the older format has none, so there a changed weight may be accepted."""
@@ -635,7 +635,7 @@ def test_changed_published_checkpoint_is_refused_or_has_the_same_weights(folder,
         assert all(torch.equal(weights[name], contents[name]) for name in contents)
 
 
-@many(80)
+@many(50)
 @given(name=st.floats(0, 1, exclude_max=True), value=VALUES | st.just(REMOVED))
 def test_any_value_in_place_of_a_published_one_is_refused(folder, attempt, published, name, value):
     changed = dict(published.contents)

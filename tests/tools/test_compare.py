@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def stop_in_training(command, number):
 def test_comparison_that_is_stopped_and_killed_ends_with_the_tables_of_an_unbroken_one(
     run, comparison, whole, tmp_path
 ):
-    """Its runs save their state and end with it, even if it is killed with SIGKILL."""
+    """Its runs save their state and end with it, even if it is killed with SIGKILL. Those of one seed were finished."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("seed-1*", "table.*"))
     command = comparison(tmp_path, "--jobs", 2)
     status, said, children = stop_in_training(command, signal.SIGINT)
     assert status == 130
