@@ -93,7 +93,7 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     def write(setting: str) -> Path:
         config = json.loads((ROOT / "configs" / CONFIGS[setting]).read_text())
         config["model"] |= {"visual_dim": VISUAL_DIM, "audio_dim": AUDIO_DIM, **SMALL}
-        config["training"] |= {"batch_size": 8, "n_epoch": 3, "lr": 1e-3, "num_workers": 0, "print_freq": 2}
+        config["training"] |= {"batch_size": 16, "n_epoch": 3, "lr": 1e-3, "num_workers": 0, "print_freq": 2}
         path = folder / CONFIGS[setting]
         path.write_text(json.dumps(config))
         return path

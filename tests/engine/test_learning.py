@@ -41,7 +41,7 @@ def arguments(data_root, small_config, tmp_path):
 
 
 def test_learning_rate_rises_in_the_first_steps_and_then_follows_the_schedule(run, arguments, tmp_path):
-    flags = ("--warmup_steps", 9, "--n_epoch", 4)
+    flags = ("--warmup_steps", 9, "--n_epoch", 4, "--b", 8)
     run("supv_main.py", *arguments(tmp_path / "run", *flags, lr_milestones=[2, 3]))
     rates = [float(row["lr"]) for row in metrics(tmp_path / "run")]
     assert rates == pytest.approx([1e-3 * 6 / 9, 1e-3, 5e-4, 2.5e-4])
@@ -57,7 +57,7 @@ def test_first_step_has_the_first_part_of_the_learning_rate(run, arguments, tmp_
 
 
 def test_run_stopped_in_the_warm_up_resumes_exactly(run, arguments, tmp_path):
-    flags = ("--warmup_steps", 11, "--print_freq", 1)
+    flags = ("--warmup_steps", 11, "--print_freq", 1, "--b", 8)
     run("supv_main.py", *arguments(tmp_path / "whole", *flags))
     with Process("supv_main.py", *arguments(tmp_path / "stopped", *flags)) as process:
         process.read_until("epoch 1/3 [3/6]")

@@ -71,7 +71,7 @@ def arguments(data_root, small_config):
 
     def build(setting, folder, *more):
         flags = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--print_freq", 1)
-        return tuple(map(str, (*flags, "--snapshot_pref", folder, *more)))
+        return tuple(map(str, (*flags, "--b", 8, "--snapshot_pref", folder, *more)))
 
     return build
 
@@ -278,7 +278,7 @@ def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(
 def test_bad_row_is_named_and_mending_it_gives_the_run_that_never_stopped(run, small_config, tmp_path):
     root, folder, whole = tmp_path / "data", tmp_path / "run", tmp_path / "whole"
     write_data(root, videos=40, map_size=1)
-    flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--n_epoch", 2)
+    flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--b", 8, "--n_epoch", 2)
     run("supv_main.py", *flags, "--snapshot_pref", whole)
 
     with h5py.File(root / "train_order.h5") as file:
