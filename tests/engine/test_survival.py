@@ -71,7 +71,7 @@ def arguments(data_root, small_config):
 
     def build(setting, folder, *more):
         flags = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--print_freq", 1)
-        return tuple(map(str, (*flags, "--b", 8, "--snapshot_pref", folder, *more)))
+        return tuple(map(str, (*flags, "--snapshot_pref", folder, *more)))
 
     return build
 
@@ -103,7 +103,8 @@ def kill_somewhere(command, chosen):
 def test_run_that_is_killed_again_and_again_ends_as_one_that_never_stopped(run, arguments, tmp_path, setting):
     chosen = random.Random(f"{setting} {KILLS}")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = arguments(setting, killed, "--n_epoch", EPOCHS, "--resume", "auto", *SAVE_ALWAYS)
+    flags = ("--n_epoch", EPOCHS, "--b", 8)
+    command = arguments(setting, killed, *flags, "--resume", "auto", *SAVE_ALWAYS)
     before, kills = (0, 0), 0
     for _ in range(KILLS):
         kills += kill_somewhere([SCRIPTS[setting], *command], chosen) == -signal.SIGKILL
@@ -121,7 +122,7 @@ def test_run_that_is_killed_again_and_again_ends_as_one_that_never_stopped(run, 
     run(SCRIPTS[setting], *command)
     assert not list(killed.glob("*.partial"))
 
-    run(SCRIPTS[setting], *arguments(setting, whole, "--n_epoch", EPOCHS))
+    run(SCRIPTS[setting], *arguments(setting, whole, *flags))
     assert_same_end(killed, whole)
 
 
@@ -132,7 +133,8 @@ def test_run_that_is_killed_again_and_again_ends_as_one_that_never_stopped(run, 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_run_that_is_stopped_after_every_batch_ends_as_one_that_never_stopped(run, arguments, tmp_path, setting):
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    command = arguments(setting, stopped, "--n_epoch", 1, "--resume", "auto")
+    flags = ("--n_epoch", 1, "--b", 8)
+    command = arguments(setting, stopped, *flags, "--resume", "auto")
     places = []
     for _ in range(8):
         with Process(SCRIPTS[setting], *command) as process:
@@ -146,7 +148,7 @@ def test_run_that_is_stopped_after_every_batch_ends_as_one_that_never_stopped(ru
             places.append(state_of(stopped))
     assert len(places) >= 2  # one or more batches are done before the signal arrives
     assert places == sorted(set(places))
-    run(SCRIPTS[setting], *arguments(setting, whole, "--n_epoch", 1))
+    run(SCRIPTS[setting], *arguments(setting, whole, *flags))
     assert_same_end(stopped, whole)
 
 
