@@ -74,6 +74,11 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
     return annotations
 
 
+def annotations_text(annotations: Sequence[Annotation]) -> str:
+    """The contents of an ``Annotations.txt``."""
+    return "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
+
+
 def class_names(annotations: Sequence[Annotation]) -> list[str]:
     """The events by class index: in the order of their first appearance."""
     return list(dict.fromkeys(annotation.event for annotation in annotations))
@@ -126,10 +131,11 @@ def noisy_labels(num_videos: int, num_events: int) -> np.ndarray:
     return labels
 
 
-def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
+def rows_of(subset: Path, annotations: Sequence[Annotation], allow_missing: bool = False) -> np.ndarray:
     """The rows (n,), int64, of the videos that a file such as ``trainSet.txt`` lists as annotation lines.
 
-    A video is found by its event and id, which together are unique in AVE; quality and times may differ.
+    A video is found by its event and id, which together are unique in AVE; quality and times may differ. With
+    ``allow_missing``, lines without a row are left out.
 
     Raises:
         InputError: the file cannot be read, or a line has no row, or more than one, or the row of another line.
@@ -141,7 +147,7 @@ def rows_of(subset: Path, annotations: Sequence[Annotation]) -> np.ndarray:
     for annotation in read_annotations(subset):
         name = f"{annotation.event}&{annotation.video_id}"
         candidates = rows.get((annotation.event, annotation.video_id), [])
-        if len(candidates) != 1:
+        if len(candidates) != 1 and not (allow_missing and not candidates):
             raise InputError(
                 f"{subset}: the annotations have {len(candidates)} lines {name!r}, expected one: "
                 "the two files are of different releases"

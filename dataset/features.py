@@ -1,16 +1,22 @@
-"""HDF5 files of features, read row by row."""
+"""HDF5 files of features, read and written row by row."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
 
-from dataset.hdf5 import FAILURES, open_hdf5, stored_in, unreadable
-from utils.errors import InputError
+from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, stored_in, unreadable
+from utils.atomic import atomic_write
+from utils.errors import InputError, os_error_as_input_error
+from utils.progress import Progress
+from utils.signals import deferred_signals
 from utils.wording import command_line
+
+Row = TypeVar("Row")
 
 
 class ChannelsFirstError(InputError):
@@ -97,3 +103,34 @@ class FeatureFile:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_handle": None, "_opened": None}
+
+
+def write_features(
+    root: Path,
+    names: Sequence[str],
+    rows: Sequence[Row],
+    read: Callable[[Row], Sequence[np.ndarray]],
+    dtype: str,
+    others: Mapping[str, bytes],
+) -> None:
+    """Write feature files into a folder and other files with them, by name: all of them, or none.
+
+    ``read`` gives the features of a row for each of the files.
+
+    Raises:
+        InputError: a value is not finite in ``dtype``, or a file cannot be written.
+    """
+    with os_error_as_input_error(root), deferred_signals() as deliver_signals, ExitStack() as stack:
+        files = [stack.enter_context(new_hdf5(root / name)) for name in names]
+        progress = Progress("writing", print_freq=max(1, len(rows) // 5))
+        for number, row in enumerate(progress.track(rows, total=len(rows))):
+            deliver_signals()
+            for name, file, values in zip(names, files, read(row), strict=True):
+                data = file.require_dataset("avadataset", (len(rows), *values.shape), dtype)
+                with np.errstate(over="ignore"):
+                    narrow = values.astype(dtype)
+                if not np.isfinite(narrow).all():
+                    raise InputError(f"{root / name}: row {number} ({row}) has values that are not finite in {dtype}")
+                data[number] = narrow
+        for name, contents in others.items():
+            stack.enter_context(atomic_write(root / name)).write_bytes(contents)

@@ -33,6 +33,8 @@ SOURCES = {
 # The authors' supervised checkpoint, by its path in the folder of runs.
 PUBLISHED_CHECKPOINT = Path("Supv/Supervised_model.pth.tar")
 PUBLISHED_CHECKPOINT_URL = f"{_DRIVE}1PjJC13edvwz8dTjsZs9MuPtCM8t4bogI"
+# The videos, with Annotations.txt and the lists of the splits, and the size of the file in bytes.
+VIDEOS_ARCHIVE, VIDEOS_URL, VIDEOS_SIZE = "AVE_Dataset.zip", f"{_DRIVE}1FjKwe79e0u96vdjIVwfRQ1V6SoDHe7kK", 5_665_119_358
 
 # The rows of the splits, as the SHA-256 of 8-byte little-endian numbers.
 ORDER_DIGESTS = {

@@ -15,6 +15,7 @@ from configs.options import DATA_ROOT
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
 from dataset.doctor import require_valid_data
+from dataset.extraction.record import networks_of
 from dataset.layout import training_files
 from dataset.sources import require_files
 from engine.cuda_graph import CapturedBatches, can_capture
@@ -143,10 +144,10 @@ class Experiment:
             if dataset is None:
                 return None
         feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once
-        trained, found = (each.get("preprocessing") for each in (self.checkpoint.extraction, self.folder.extraction()))
+        trained, found = map(networks_of, (self.checkpoint.extraction, self.folder.extraction()))
         if trained and found and trained != found:
             log.warning(
-                "warning: the checkpoint was trained on features with %s preprocessing, those of %s were made with %s",
+                "warning: the checkpoint was trained on features of %s, those of %s were made by %s",
                 *(trained, self.folder.root, found),
             )
         log.info(

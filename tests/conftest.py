@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
+from tests.networks import save_networks
 from tests.processes import ROOT, finished
 from tools.reference import seeded
 
@@ -136,6 +137,13 @@ def variant_run(made_once: MadeOnce, run: Run, data_root: Path, small_config) ->
         return made_once("-".join((setting, *names)), lambda folder: run(*command, folder))
 
     return train
+
+
+@pytest.fixture(scope="session")
+def networks(made_once: MadeOnce) -> Path:
+    """A folder of small networks of transformers, a folder for each of those of ``tests.networks``."""
+    pytest.importorskip("transformers")
+    return made_once("networks", save_networks)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.video import Video
 
 FRAME_RATE, SOUND_RATE = 12, 22050
@@ -78,7 +79,7 @@ def write_video(
 
 def decoded(path: Path, frames_per_second: int, limit: int | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The pictures (t, n, 224, 224, 3) and the sound (16000 t,) of a video, and the remarks on it."""
-    video = Video(path, frames_per_second, limit)
+    video = Video(path, frames_per_second, limit, VGG19.prepare)
     pictures, sounds, last = [], [], None
     for second in video.seconds():
         if second.pictures is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from configs import SPLITS
 from configs.options import DATA_ROOT, GPU_HELP
-from dataset.extraction.vgg19 import PREPROCESSING
+from dataset.extraction.record import PREPROCESSING
 from engine.run_folder import BEST
 from utils.errors import InputError
 
@@ -54,39 +54,51 @@ def checkpoint_of(source: Path) -> Path:
 def extractor_options() -> argparse.ArgumentParser:
     """How features are made from a video, and where."""
     parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
+    # In predict, the defaults of some are those of the features that the network was trained on.
     add = parser.add_argument
+    of = "(default: {}; in predict, as for the features that the network was trained on)"
+    network = "a network of transformers by its name or folder"
+    add(
+        "--visual",
+        metavar="NAME",
+        help=f"network of the pictures: vgg19, or {network} {of.format('vgg19')}",
+    )
+    add(
+        "--audio",
+        metavar="NAME",
+        help=f"network of the sound: vggish, or {network} {of.format('vggish')}",
+    )
     add(
         "--weights",
         type=folder,
         metavar="DIR",
-        help="folder with the files of weights, docs/VIDEOS.md names them (default: download them once)",
+        help="folder with the weights of vgg19 and vggish, see docs/VIDEOS.md (default: download them once)",
     )
     add(
         "--preprocessing",
         choices=PREPROCESSING,
-        help="preparation of the pictures and VGG-19 to use: torchvision's, or caffe for Keras's weights, as for the "
-        "published AVE features: BGR, mean-subtracted (default: torchvision; in predict, that of the features that the "
-        "network was trained on)",
+        help=f"preparation of the pictures and weights of vgg19 to use: torchvision's, or caffe for Keras's, as for "
+        f"the published AVE features: BGR, mean-subtracted {of.format(PREPROCESSING[0])}",
     )
     add(
         "--precision",
-        choices=("fp32", "bf16"),
+        choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="of VGG-19 and VGGish; bf16 is for GPUs and CPUs with AMX, slower on other CPUs (default: fp32)",
+        help="of the networks; tf32 is for GPUs, bf16 for GPUs and CPUs with AMX, slower on other CPUs (default: fp32)",
     )
     add(
         "--frames_per_second",
         type=positive,
-        default=16,
         metavar="N",
-        help="pictures over which each second is averaged; fewer are faster, AVE has 16 (default: 16)",
+        help=f"pictures over which each second is averaged; fewer are faster, AVE has 16 {of.format(16)}",
     )
+    add("--map_size", type=positive, metavar="N", help=f"height and width of the maps, after pooling {of.format(7)}")
     add(
         "--batch_size",
         type=positive,
         default=32,
         metavar="N",
-        help="pictures that go through VGG-19 at once (default: 32)",
+        help="pictures that a network takes at once (default: 32)",
     )
     return parser
 

@@ -3,7 +3,8 @@
 The features (8.7 GB) and the checkpoint come from Google Drive, the small files from the repository of AVE-ECCV18;
 right_labels.h5 is made from Annotations.txt. An interrupted transfer of a large file resumes where it stopped, in this
 run or in the next one. A file that exists already is kept if it is whole. SHA256SUMS in each folder records the SHA-256
-of every file; a file that no longer agrees with it is reported.
+of every file; a file that no longer agrees with it is reported. --videos gets AVE's videos instead, to make features
+from.
 
 The tests try all of this against a server on the same machine. They cannot try without a network: whether the addresses
 are still right, Google Drive's confirmation pages, and its limit on the downloads of a file in a day.
@@ -12,8 +13,12 @@ are still right, Google Drive's confirmation pages, and its limit on the downloa
 import argparse
 import hashlib
 import logging
+import shutil
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,19 +26,27 @@ from configs import CONFIGS
 from dataset.annotations import read_annotations, segment_labels
 from dataset.hdf5 import stored_in
 from dataset.layout import ANNOTATIONS, FILES, segment_label_file
-from dataset.published import DOWNLOADS, PUBLISHED_CHECKPOINT, PUBLISHED_CHECKPOINT_URL
+from dataset.published import (
+    DOWNLOADS,
+    PUBLISHED_CHECKPOINT,
+    PUBLISHED_CHECKPOINT_URL,
+    VIDEOS_ARCHIVE,
+    VIDEOS_SIZE,
+    VIDEOS_URL,
+)
 from dataset.sources import require_files
 from dataset.synthetic import NUM_SEGMENTS
 from model.checkpoint import load_checkpoint
 from tools.arguments import data_root_option, tool_parser
 from tools.check_data import check
 from tools.make_labels import write_files
-from utils.atomic import atomic_write
+from utils.atomic import SUFFIX, atomic_write, require_room
 from utils.command import run_command
 from utils.download import download
-from utils.errors import AccessError, InputError, os_error_as_input_error
+from utils.errors import AccessError, InputError, os_error_as_input_error, reason_of
 from utils.log import log_to_terminal
 from utils.packages import require_packages
+from utils.progress import Progress
 
 log = logging.getLogger(__name__)
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum
@@ -142,6 +155,40 @@ def get_all(wanted: Sequence[Download]) -> None:
         raise InputError("\n".join([title, *failures, remedy]))
 
 
+def get_videos(folder: Path) -> None:
+    """Get the archive of AVE's videos, beside ``folder``, and unpack it there, unless the folder exists."""
+    if folder.exists():
+        log.info("%s: exists; move it away to unpack the videos again", folder)
+        return
+    archive = folder.with_name(VIDEOS_ARCHIVE)
+    log.info("%s: %.1f GB, and as much again when unpacked", archive, VIDEOS_SIZE / 1e9)
+    require_room(folder, (1 if archive.exists() else 2) * VIDEOS_SIZE)
+    get_all([Download(VIDEOS_URL, archive, partial(unpack, folder=folder))])
+    log.info("%s: unpacked; %s is not needed any more", folder, archive)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive into a new folder, which appears with all of its files or not at all.
+
+    Raises:
+        InputError: it is not an archive, or not all of one.
+    """
+    unfinished = folder.with_name(folder.name + SUFFIX)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            names = packed.namelist()
+            for name in Progress("unpacking", print_freq=500).track(names, total=len(names)):
+                packed.extract(name, unfinished)
+        unfinished.rename(folder)
+    except OSError as error:
+        raise AccessError(f"{folder}: cannot be written: {reason_of(error) or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{archive}: is incomplete, damaged or not an archive: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
     """Get all files, make the labels per segment, and check the folder; gives the exit status."""
     get_all(wanted)
@@ -161,7 +208,11 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR",
         help=f"directory of runs, for {PUBLISHED_CHECKPOINT} (default: ./Exps)",
     )
-    parser.add_argument("--checkpoint", action="store_true", help="download the authors' checkpoint alone")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--checkpoint", action="store_true", help="download the authors' checkpoint alone")
+    alone.add_argument(
+        "--videos", type=Path, metavar="DIR", help="download AVE's videos alone, into the new folder DIR"
+    )
     return parser.parse_args()
 
 
@@ -170,7 +221,9 @@ def main() -> None:
     log_to_terminal()
     require_packages("gdown")
     require_files(args.data_root, [])  # refuses a file in place of the directory
-    if args.checkpoint:
+    if args.videos:
+        get_videos(args.videos)
+    elif args.checkpoint:
         get_all([checkpoint_download(args.runs)])
     else:
         sys.exit(prepare(args.data_root, downloads(args.data_root, args.runs)))

@@ -1,17 +1,18 @@
-"""Make features in the AVE layout from your own videos: VGG-19 maps of the picture, VGGish embeddings of the sound.
+"""Make features in the AVE layout from videos: VGG-19 maps of the picture, VGGish embeddings of the sound.
 
 The public weights are downloaded, unless --weights names a directory with them. AVE's published features were made
-with Keras's VGG-19, so --preprocessing caffe comes closest to them; torchvision's weights are the default. The choice
-is kept in extraction.json beside the features, and in checkpoints trained on them. The same command resumes an
-interrupted extraction.
+with Keras's VGG-19, so --preprocessing caffe comes closest to them; torchvision's weights are the default. --visual and
+--audio take networks of transformers instead. The choice is kept in extraction.json beside the features, and in
+checkpoints trained on them. The same command resumes an interrupted extraction.
 """
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
-from dataset.annotations import Annotation, read_annotations
-from dataset.extraction.vgg19 import PREPROCESSING
+from dataset.annotations import Annotation, class_names, read_annotations
+from dataset.extraction.record import choose_settings
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
@@ -30,13 +31,15 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
     add("--out", type=Path, required=True, metavar="DIR", help="directory to write; made if needed")
-    add(
+    add_rows = parser.add_mutually_exclusive_group().add_argument
+    add_rows(
         "--annotations",
         type=Path,
         metavar="FILE",
         help="an Annotations.txt whose lines are the rows; those of videos that cannot be used are left out of the "
         f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
     )
+    add_rows("--noisy", action="store_true", help="add the videos to the data set in --out as those without an event")
     add("--segments", type=positive, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
     add("--dtype", choices=("float16", "float32"), default="float32", help="type of the features (default: float32)")
     add("--overwrite", action="store_true", help="start again and replace the features in --out")
@@ -60,6 +63,8 @@ def main() -> None:
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
     from dataset.extraction.store import ExtractedFeatures  # needs PyAV
 
+    settings = choose_settings(vars(args), {})
+    events = len(class_names(read_annotations(args.out / ANNOTATIONS))) if args.noisy else 0
     files = videos_by_id(args.videos)
     rows, annotations = rows_to_make(args, list(files))
     wanted = dict.fromkeys(rows)  # a video may be in several rows
@@ -68,24 +73,15 @@ def main() -> None:
     if not videos:
         raise InputError(f"{args.videos}: has none of the videos")
 
-    args.preprocessing = args.preprocessing or PREPROCESSING[0]
-    device = choose_device(args.gpu, Ranks())
-    extractor = FeatureExtractor(args.weights, args.preprocessing, device, args.batch_size, args.precision)
-    settings = {name: getattr(args, name) for name in ("preprocessing", "precision", "frames_per_second", "segments")}
-    store = ExtractedFeatures(args.out, {**settings, "weights": extractor.fingerprint}, args.overwrite)
+    extractor = FeatureExtractor(settings, args.weights, choose_device(args.gpu, Ranks()), args.batch_size)
+    record = {**asdict(settings), "weights": extractor.fingerprint}
+    store = ExtractedFeatures(args.out, record, args.overwrite, events)
     left = {video_id: path for video_id, path in videos.items() if not store.has(video_id, path)}
     if len(left) < len(videos):
         log.info("%d of %d videos were extracted before", len(videos) - len(left), len(videos))
 
     progress = Progress("extracting", print_freq=1)
-    problems |= extract_features(
-        left,
-        extractor,
-        args.segments,
-        args.frames_per_second,
-        store,
-        lambda decoded: progress.track(decoded, total=len(left)),
-    )
+    problems |= extract_features(left, extractor, store, lambda decoded: progress.track(decoded, total=len(left)))
     kept = [row for row, video_id in enumerate(rows) if video_id not in problems]
     if kept:
         chosen = [annotations[row] for row in kept] if annotations is not None else None

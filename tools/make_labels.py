@@ -58,6 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"rows of labels_noisy.h5 (default: as the noisy features in DIR have, else {AVE.noisy} for AVE's events "
         "and no such file for others)",
     )
+    add("--allow_missing", action="store_true", help="leave out lines of the splits that have no row in --annotations")
     add("--overwrite", action="store_true", help="replace files of the folder that hold something else")
     return parser.parse_args()
 
@@ -85,9 +86,9 @@ def number_of_noisy_videos(out: Path, asked: int | None, events: list[str]) -> i
     return asked or length_in_features(out, NOISY[:2], axis=0) or default
 
 
-def read_orders(sets: dict[str, Path], annotations: list) -> dict[str, np.ndarray]:
+def read_orders(sets: dict[str, Path], annotations: list, allow_missing: bool) -> dict[str, np.ndarray]:
     """The rows of the splits that have a file, none of them in two splits."""
-    orders = {split: rows_of(path, annotations) for split, path in sets.items()}
+    orders = {split: rows_of(path, annotations, allow_missing) for split, path in sets.items()}
     for one, other in combinations(orders, 2):
         if len(shared := np.intersect1d(orders[one], orders[other])):
             event, video_id, *_ = annotations[shared[0]]
@@ -128,7 +129,7 @@ def main() -> None:
     for mistake in likely_mistakes(annotations):
         print(f"warning: {args.annotations}: {mistake}", file=sys.stderr)
     sets = {split: getattr(args, f"{split}_set") for split in SPLITS if getattr(args, f"{split}_set")}
-    orders = read_orders(sets, annotations)
+    orders = read_orders(sets, annotations, args.allow_missing)
 
     contents = {
         "right_labels.h5": segment_labels(annotations, num_segments),

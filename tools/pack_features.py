@@ -2,6 +2,9 @@
 
 The result is a complete folder in the same layout, for --data_root. Every row is read back and compared with its
 source before the file is renamed to its final name. Run it again after an interruption: complete files are skipped.
+
+--from_folder makes such a folder from NumPy files, one per video: arrays (t, h, w, c) or (t, c, h, w) of the picture,
+and (t, d) of the sound. Their names are the video ids of --annotations, with .npy or .npz.
 """
 
 import filecmp
@@ -16,12 +19,14 @@ from shlex import quote
 import h5py
 import numpy as np
 
+from dataset.annotations import read_annotations
+from dataset.arrays import pack_arrays
 from dataset.features import channels_are_first, require_channels_last
 from dataset.hdf5 import FAILURES, new_hdf5, open_hdf5, require_stored, unreadable
 from dataset.layout import ANNOTATIONS, EXTRACTION, FEATURES, FILES, NOISY, OLD_LABELS
 from dataset.sources import require_files
-from tools.arguments import data_root_option, tool_parser
-from utils.atomic import atomic_write
+from tools.arguments import data_root_option, folder, tool_parser
+from utils.atomic import atomic_write, require_room
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -73,12 +78,7 @@ def pack_files(
     small = [name for name in SMALL_FILES if (source / name).is_file()]
     missing = [name for name in (*small, *features) if not (out / name).exists()]
     needed = sum(features[n].size * dtype.itemsize if n in features else (source / n).stat().st_size for n in missing)
-    existing_folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if needed > (free := shutil.disk_usage(existing_folder).free):
-        raise InputError(
-            f"{out}: needs {needed / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} GB free: make room, or name a "
-            "folder on another disk"
-        )
+    require_room(out, needed)
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
         for name in sorted((*small, *features), key=missing.__contains__):  # files that are there are compared first
@@ -168,9 +168,20 @@ def main() -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
     add("--dtype", choices=("float16", "float32"), default="float16", help="type of the features (default: float16)")
+    add(
+        "--from_folder", type=folder, nargs=2, metavar=("VISUAL", "AUDIO"), help="pack the NumPy files of single videos"
+    )
+    add("--annotations", type=Path, metavar="FILE", help="with --from_folder: lines that are the rows")
     add("--channels_first", action="store_true", help="turn maps round that are stored as (n, t, channels, h, w)")
     args = parser.parse_args()
     log_to_terminal()
+    if bool(args.from_folder) != bool(args.annotations):
+        parser.error("--from_folder and --annotations go together")
+    if args.from_folder:
+        args.out.mkdir(parents=True, exist_ok=True)
+        pack_arrays(args.from_folder, read_annotations(args.annotations), args.out, args.dtype)
+        log.info("%s has the features: labels are next, with python -m tools.make_labels", args.out)
+        return
     pack(args.data_root, args.out, np.dtype(args.dtype), args.channels_first)
     log.info("%s is complete: use it with --data_root %s", args.out, quote(str(args.out)))
 

@@ -9,8 +9,7 @@ from dataset.doctor.features import Progress, check_features
 from dataset.doctor.labels import check_labels
 from dataset.doctor.orders import check_orders
 from dataset.doctor.report import ERROR, NOTE, WARNING, Finding, Report
-from dataset.extraction.record import read_extraction
-from dataset.extraction.vgg19 import PREPROCESSING
+from dataset.extraction.record import networks_of, read_extraction
 from dataset.hdf5 import stored_in
 from dataset.layout import (
     ANNOTATIONS,
@@ -106,15 +105,12 @@ def _check_extraction(report: Report) -> None:
                 f"{path}: describes features of {record.get('segments')} segments, but the folder has features of "
                 f"{report.size.segments}"
             )
-        if record and record["preprocessing"] not in PREPROCESSING:
-            expected = " or ".join(PREPROCESSING)
-            raise InputError(f"{path}: its preprocessing is {str(record['preprocessing'])[:80]!r}, expected {expected}")
     except InputError as error:
-        cure = "put back the one that tools.extract_features wrote, or move it away: the preprocessing is unknown then"
+        cure = "put back the one that tools.extract_features wrote, or move it away: the networks are unknown then"
         report.add(ERROR, FEATURES, str(error), cure)
         return
     if record:
-        how = f"with {record['preprocessing']} preprocessing, {record.get('frames_per_second')} pictures a second"
+        how = f"by {networks_of(record)}, {record.get('frames_per_second')} pictures a second"
         report.add(NOTE, FEATURES, f"{path}: the features were extracted from videos {how}; checkpoints keep this")
 
 

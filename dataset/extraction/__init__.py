@@ -1,1 +1,1 @@
-"""From video files to features: VGG-19 maps of the picture, VGGish embeddings of the sound. Needs PyAV."""
+"""From video files to features: maps of the picture, vectors of the sound, by networks of choice. Needs PyAV."""

@@ -1,20 +1,23 @@
-"""Features of videos: VGG-19 maps of the pictures, VGGish embeddings of the sound."""
+"""Features of videos: maps of the pictures, vectors of the sound."""
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dataset.extraction.pretrained import PretrainedPictures, PretrainedSound
+from dataset.extraction.record import DEFAULT_AUDIO, DEFAULT_VISUAL, Settings
 from dataset.extraction.store import ExtractedFeatures
-from dataset.extraction.vgg19 import MAP_SHAPE, VGG19
-from dataset.extraction.vggish import VGGish, log_mel
+from dataset.extraction.vgg19 import VGG19
+from dataset.extraction.vggish import VGGish
 from dataset.extraction.video import Second, Video, VideoError
 from dataset.extraction.weights import VGG19_WEIGHTS, VGGISH_WEIGHTS, fingerprint, load_public_weights
 from utils.arithmetic import allow_tf32, finite
@@ -31,48 +34,55 @@ DECODERS = 2  # videos decoded while another one goes through the networks
 
 
 class FeatureExtractor:
-    """VGG-19 and VGGish with their public weights.
+    """The networks of ``settings``, one of the pictures and one of the sound.
+
+    A network of pictures makes maps (n, h, w, c) of n pictures. One of sound makes vectors (t, d) of t seconds, or more
+    than t, of which the first count; its ``window`` is the number of seconds that it hears together, None if it hears
+    each by itself. What they read of a frame and of a sound (16000 t,), they ``prepare``, in several threads at once.
 
     Args:
-        weights: folder of the weight files; None downloads the public ones.
-        preprocessing: of the pictures, one of ``vgg19.PREPROCESSING``.
+        weights: folder of the weight files of VGG-19 and VGGish; None downloads the public ones.
         batch_size: pictures, or seconds of sound, that go through a network at once.
-        precision: of the convolutions and products, ``fp32`` or ``bf16``.
 
     Raises:
-        InputError: the weights are not available.
+        InputError: the weights are not available, or a network does not make such features.
     """
 
-    def __init__(
-        self, weights: Path | None, preprocessing: str, device: torch.device, batch_size: int, precision: str = "fp32"
-    ) -> None:
-        vgg19, vggish = VGG19(preprocessing), VGGish()
-        load_public_weights(vgg19, VGG19_WEIGHTS[preprocessing], weights)
-        load_public_weights(vggish, VGGISH_WEIGHTS, weights)
-        self.fingerprint = fingerprint(vgg19, vggish)
-        self.vgg19, self.vggish = (network.to(device).eval() for network in (vgg19, vggish))
-        if precision == "bf16":  # what is subtracted from the pictures stays float32
-            self.vgg19.features.bfloat16()
-            self.vggish.bfloat16()
-        self.device = device
-        self.batch_size = batch_size
+    def __init__(self, settings: Settings, weights: Path | None, device: torch.device, batch_size: int) -> None:
+        if settings.visual == DEFAULT_VISUAL:
+            how = settings.preprocessing
+            visual = load_public_weights(VGG19(how), VGG19_WEIGHTS[how], weights)
+        else:
+            visual = PretrainedPictures(settings.visual)
+        if settings.audio == DEFAULT_AUDIO:
+            audio = load_public_weights(VGGish(), VGGISH_WEIGHTS, weights)
+        else:
+            audio = PretrainedSound(settings.audio, settings.segments)
+        self.fingerprint = fingerprint(visual, audio)
+        dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        self.visual, self.audio = (network.to(device, dtype).eval() for network in (visual, audio))
+        self.settings, self.device, self.batch_size = settings, device, batch_size
+
+    def video(self, path: Path, limit: int | None = None) -> Video:
+        """A video whose seconds ``features`` takes."""
+        return Video(path, self.settings.frames_per_second, limit, self.visual.prepare)
 
     @torch.inference_mode()
-    def features(self, seconds: Iterable[Second], frames_per_second: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def features(self, seconds: Iterable[Second]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Features of the seconds of a video, some seconds at a time.
 
-        Yields visual (t, 7, 7, 512), the mean of the pool5 maps of each second, and audio (t, 128), both float32. After
-        the end of the pictures or of the sound, the features of its last second are repeated.
+        Yields visual (t, s, s, c), the mean of the maps of each second, pooled to ``map_size``, and audio (t, d), both
+        float32. After the end of the pictures or of the sound, the features of its last second are repeated.
 
         Raises:
             VideoError: as ``Video.seconds``, or a feature is not finite.
             InputError: the memory is too small for a batch.
         """
         seconds = iter(seconds)
-        last_map = torch.zeros(1, *MAP_SHAPE, device=self.device)  # never shown
-        visual = audio = torch.empty(0)
-        while some := list(islice(seconds, max(1, self.batch_size // frames_per_second))):
-            allow_tf32(False)
+        last_map, visual, audio = torch.empty(0, device=self.device), torch.empty(0), torch.empty(0)
+        at_once = self.audio.window or max(1, self.batch_size // self.settings.frames_per_second)
+        while some := list(islice(seconds, at_once)):
+            allow_tf32(self.settings.precision == "tf32")
             with out_of_memory_as_error(self.device, "give a smaller --batch_size"):
                 means, last_map = self._visual([second for second in some if second.pictures is not None], last_map)
                 embeddings = self._audio([second.sound for second in some if second.sound is not None])
@@ -82,23 +92,34 @@ class FeatureExtractor:
             yield visual.numpy(), audio.numpy()
 
     def _visual(self, seconds: Sequence[Second], last_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean maps (t, 7, 7, 512) of seconds, and the map (1, 7, 7, 512) of their last frame, given the one before."""
+        """Mean maps (t, s, s, c) of seconds, and the map (1, s, s, c) of their last frame, given the one before."""
         if not seconds:
             return torch.empty(0), last_map
-        batches = torch.from_numpy(np.concatenate([second.pictures for second in seconds])).split(self.batch_size)
-        maps = torch.cat([last_map, *(self.vgg19(batch.to(self.device)) for batch in batches if len(batch))])
-        shown, new = [], 1  # places in maps
+        pictures = chain.from_iterable(second.pictures for second in seconds)
+        maps = [last_map]
+        while batch := list(islice(pictures, self.batch_size)):
+            maps.append(self._pooled(self.visual(torch.from_numpy(np.stack(batch)).to(self.device))))
+        maps, shown, new = torch.cat(maps), [], len(last_map)  # places in maps
         for second in seconds:
             shown.append(second.shown + new)
             new += len(second.pictures)
         return maps[torch.from_numpy(np.stack(shown))].mean(dim=1).cpu(), maps[-1:]
 
     def _audio(self, sounds: Sequence[np.ndarray]) -> Tensor:
-        """Embeddings (t, 128) of seconds of sound (16000,)."""
+        """Vectors (t, d) of seconds of sound (16000,)."""
         if not sounds:
             return torch.empty(0)
-        spectrograms = torch.from_numpy(log_mel(np.concatenate(sounds), len(sounds)))
-        return self.vggish(spectrograms.to(self.device)).cpu()
+        return self.audio(self.audio.prepare(np.concatenate(sounds)).to(self.device))[: len(sounds)].cpu()
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """Maps (n, h, w, c) as (n, s, s, c)."""
+        size = self.settings.map_size
+        if min(maps.shape[1:3]) < size:
+            raise InputError(
+                f"{self.settings.visual}: its maps are {maps.shape[1]} x {maps.shape[2]}, smaller than --map_size "
+                f"{size}: give a --map_size from 1 to {min(maps.shape[1:3])}"
+            )
+        return F.adaptive_avg_pool2d(maps.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
 def video_files(folder: Path) -> list[Path]:
@@ -154,8 +175,6 @@ def ahead(items: Iterator[Item], number: int) -> Iterator[Item]:
 def extract_features(
     videos: Mapping[str, Path],
     extractor: FeatureExtractor,
-    num_segments: int,
-    frames_per_second: int,
     store: ExtractedFeatures,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> dict[str, str]:
@@ -163,16 +182,15 @@ def extract_features(
 
     Args:
         videos: files by video id.
-        num_segments: seconds of each video; a shorter one repeats its last second.
-        frames_per_second: pictures over which a second is averaged.
+        extractor: its ``segments`` are the seconds of each video; a shorter one repeats its last second.
         progress: wraps the loop over the videos.
     """
-    problems = {}
-    for video_id, decoded in progress(_decoded(videos, num_segments, frames_per_second)):
+    problems, num_segments = {}, extractor.settings.segments
+    for video_id, decoded in progress(_decoded(videos, extractor)):
         name = videos[video_id].name
         try:
             seconds, remarks = decoded.result()
-            visual, audio = zip(*extractor.features(seconds, frames_per_second), strict=True)
+            visual, audio = zip(*extractor.features(seconds), strict=True)
         except VideoError as error:
             problems[video_id] = str(error)
             log.warning("warning: %s is left out: it %s", name, error)
@@ -185,12 +203,12 @@ def extract_features(
 
 
 def _decoded(
-    videos: Mapping[str, Path], num_segments: int, frames_per_second: int
+    videos: Mapping[str, Path], extractor: FeatureExtractor
 ) -> Iterator[tuple[str, Future[tuple[list[Second], list[str]]]]]:
     """Each video with its decoded seconds and the remarks on them; a few videos are decoded ahead of the networks."""
 
     def read(path: Path) -> tuple[list[Second], list[str]]:
-        video = Video(path, frames_per_second, num_segments)
+        video = extractor.video(path, extractor.settings.segments)
         return list(video.seconds()), video.remarks()
 
     pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")

@@ -1,11 +1,13 @@
 """VGG-19 up to pool5, the visual features."""
 
+import av
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-PREPROCESSING = ("torchvision", "caffe")
+from dataset.extraction.video import picture_of
+
 PICTURE_SIZE = 224  # height and width
-MAP_SHAPE = (7, 7, 512)  # of pool5: height, width, channels
 
 # Widths of the 3 x 3 convolutions; "M" is a 2 x 2 max pooling.
 _LAYERS = (64, 64, "M", 128, 128, "M", *4 * (256,), "M", *4 * (512,), "M", *4 * (512,), "M")
@@ -41,12 +43,17 @@ class VGG19(nn.Module):
         else:
             mean = 255 * torch.tensor([0.485, 0.456, 0.406])  # red, green, blue
             scale = 255 * torch.tensor([0.229, 0.224, 0.225])
-        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
+        self.mean, self.scale = mean.view(3, 1, 1), scale.view(3, 1, 1)  # no buffers: they stay float32
+
+    @staticmethod
+    def prepare(frame: av.VideoFrame) -> np.ndarray:
+        """The whole picture of a frame, (224, 224, 3), RGB, uint8."""
+        return picture_of(frame, PICTURE_SIZE, PICTURE_SIZE)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pool5 maps (n, 7, 7, 512), float32, all >= 0, of pictures (n, 224, 224, 3), RGB, uint8."""
         if self.reverse_channels:
             pictures = pictures.flip(-1)
-        x = (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.scale  # (n, 3, 224, 224)
+        mean, scale = self.mean.to(pictures.device), self.scale.to(pictures.device)
+        x = (pictures.permute(0, 3, 1, 2).float() - mean) / scale  # (n, 3, 224, 224)
         return self.features(x.to(self.features[0].weight.dtype)).permute(0, 2, 3, 1).float()

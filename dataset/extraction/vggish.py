@@ -6,11 +6,12 @@ of 0.96 s.
 """
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from dataset.extraction.vgg19 import convolutions
+from dataset.extraction.video import SAMPLE_RATE
 
-SAMPLE_RATE = 16000  # Hz
 WINDOW, HOP, FFT = 400, 160, 512  # samples
 NUM_WINDOWS, NUM_BANDS = 96, 64  # of one second
 LOWEST, HIGHEST = 125.0, 7500.0  # Hz
@@ -49,6 +50,13 @@ def _mel(hertz: np.ndarray | float) -> np.ndarray | float:
 
 class VGGish(nn.Module):
     """VGGish, under the parameter names of torchvggish: the raw embedding, without PCA and quantisation."""
+
+    window = None  # each second by itself
+
+    @staticmethod
+    def prepare(sound: np.ndarray) -> Tensor:
+        """The log-mel spectrograms (t, 96, 64) of seconds of sound (16000 t,)."""
+        return torch.from_numpy(log_mel(sound, len(sound) // SAMPLE_RATE))
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Decoding of video files, second by second: pictures for VGG-19, sound for VGGish. PyAV brings its own FFmpeg.
+"""Decoding of video files, second by second: pictures and sound for the networks. PyAV brings its own FFmpeg.
 
 Damage does not end a video as long as half of it can be decoded: packets that cannot be are skipped, and all others
 keep their times. In a gap, the last picture stays and the sound is silent. Whatever is missing, a remark says so.
@@ -6,7 +6,7 @@ keep their times. In a gap, the last picture stays and the sound is silent. What
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, islice, zip_longest
 from pathlib import Path
@@ -16,10 +16,9 @@ import av
 import numpy as np
 
 from dataset.extraction.clock import Clock
-from dataset.extraction.vgg19 import PICTURE_SIZE
-from dataset.extraction.vggish import SAMPLE_RATE
 from utils.errors import reason_of
 
+SAMPLE_RATE = 16000  # Hz, of the sound
 GAP = 0.1  # s, imprecision of time stamps; a larger difference is a gap
 NOTABLE = 0.5  # s; less may be missing without a remark, as of the last second
 TAIL = 4096  # bytes at the end of a transport stream, which has no header that says how long it is
@@ -37,20 +36,33 @@ class VideoError(Exception):
 class Second(NamedTuple):
     """A second of a video; None for the pictures or the sound after their end."""
 
-    pictures: np.ndarray | None  # (k, 224, 224, 3), RGB, uint8: the frames that it is the first to show
+    pictures: list[np.ndarray] | None  # prepared for the network: the frames that it is the first to show
     shown: np.ndarray | None  # (n,), int64: frame shown in each n-th of the second; -1 is the last one of the past
     sound: np.ndarray | None  # (16000,), 16 kHz, float32 in [-1, 1]
 
 
+def picture_of(frame: av.VideoFrame, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """The picture (height, width, 3) of a frame, RGB, uint8, resized before it is turned; by default its own size."""
+    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+    return upright(resized.to_ndarray(), frame)
+
+
 class Video:
-    """A video file, read once, second by second.
+    """A video file, read once, second by second; ``prepare`` makes a network's picture of a frame.
 
     Frame i of second k is the one that a player shows at k + (i + 1/2) / n, with n ``frames_per_second``. The last
     second counts if half of it exists. All seconds are read, or as many as ``limit``.
     """
 
-    def __init__(self, path: Path, frames_per_second: int, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frames_per_second: int,
+        limit: int | None = None,
+        prepare: Callable[[av.VideoFrame], np.ndarray] = picture_of,
+    ) -> None:
         self.path = path
+        self.prepare = prepare
         self.frames_per_second = frames_per_second
         self.limit = limit
         self.tracks: list[Track] = []
@@ -108,7 +120,7 @@ class Video:
             remarks += _remarks_on_file(self.path, clock)
         return remarks
 
-    def _pictures(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _pictures(self) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         n = self.frames_per_second
         ticks = ((number + 0.5) / n for number in (count() if self.limit is None else range(self.limit * n)))
         with open_video(self.path, "video") as container:
@@ -116,15 +128,15 @@ class Video:
             new, shown, last = [], [], None
             for frame in _shown(track, ticks):
                 if frame is not last:
-                    new.append(_upright(frame, PICTURE_SIZE, PICTURE_SIZE))
+                    new.append(self.prepare(frame))
                 last = frame
                 shown.append(len(new) - 1)
                 if len(shown) == n:
-                    yield _stacked(new), np.array(shown)
+                    yield new, np.array(shown)
                     new, shown = [], []
             track.check(self.limit)
             if shown and len(shown) >= n / 2:
-                yield _stacked(new), np.array(shown + [shown[-1]] * (n - len(shown)))
+                yield new, np.array(shown + [shown[-1]] * (n - len(shown)))
 
     def _sounds(self) -> Iterator[np.ndarray]:
         with open_video(self.path, "audio") as container:
@@ -291,7 +303,7 @@ def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.nd
             sideways = frame.rotation % 180 == 90
             aspect = frame.height / frame.width if sideways else frame.width / frame.height
             width = max(1, round(height * aspect))
-            pictures.append(_upright(frame, height, width) if not sideways else _upright(frame, width, height))
+            pictures.append(picture_of(frame, width, height) if sideways else picture_of(frame, height, width))
         if not pictures:
             track.check(None)
     return pictures
@@ -317,16 +329,6 @@ def _shown(track: Track, ticks: Iterable[float]) -> Iterator[av.VideoFrame]:
     while shown is not None and tick is not None and (tick < track.end or tick == first):
         yield shown
         tick = next(ticks, None)
-
-
-def _upright(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-    """A frame resized to a height and width before it is turned, RGB, uint8."""
-    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
-    return upright(resized.to_ndarray(), frame)
-
-
-def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE, 3), np.uint8)
 
 
 # ---------------------------------------------------------------------------------------------------- sound

@@ -53,7 +53,7 @@ VGGISH_WEIGHTS = WeightFile(
 )
 
 
-def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | None) -> None:
+def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | None) -> nn.Module:
     """Load a weight file into a ``VGG19`` or ``VGGish``; entries of a classifier, which these lack, are ignored.
 
     Without a ``folder`` that holds it, the file is downloaded once, into PyTorch's cache. Code in it is never run.
@@ -70,6 +70,7 @@ def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | Non
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the weights are not those of {type(network).__name__}: {error}") from error
+    return network
 
 
 def fingerprint(*networks: nn.Module) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
@@ -12,13 +13,16 @@ import torch
 
 from dataset.annotations import read_annotations
 from dataset.extraction.extractor import FeatureExtractor, extract_features
-from dataset.extraction.video import Video
+from dataset.extraction.record import Settings
 from tests.tools.conftest import BAD, EXTRACTION, SEGMENTS
 from tests.videos import grey, silence, write_video
 from tools.extract_features import main
 from utils.errors import InputError
 
 pytestmark = pytest.mark.slow  # the first one waits for the footage's features
+CPU = torch.device("cpu")
+EACH_SECOND = Settings(frames_per_second=1, segments=SEGMENTS)
+CAFFE = replace(EACH_SECOND, preprocessing="caffe")
 
 
 def features_of(folder):
@@ -56,22 +60,19 @@ def test_picture_and_sound_of_an_event_lie_in_its_seconds(extraction, footage):
 
 def test_features_are_what_the_networks_say_of_each_video(extraction, footage, weights):
     """Whatever was stopped in between: both calls together have made what one video alone gives."""
-    extractor = FeatureExtractor(weights, "torchvision", torch.device("cpu"), batch_size=3)
+    extractor = FeatureExtractor(EACH_SECOND, weights, CPU, batch_size=3)
     visual, audio = features_of(extraction.folder)
     for row in (0, len(footage.good) - 3):
-        video = Video(footage.folder / f"{footage.good[row].video_id}.mp4", 1, SEGMENTS)
-        parts = zip(*extractor.features(video.seconds(), 1), strict=True)
+        video = extractor.video(footage.folder / f"{footage.good[row].video_id}.mp4", SEGMENTS)
+        parts = zip(*extractor.features(video.seconds()), strict=True)
         for features, alone in zip((visual, audio), map(np.concatenate, parts), strict=True):
             np.testing.assert_allclose(features[row], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_features_are_recorded_with_the_way_they_were_made(extraction, weights):
     record = json.loads((extraction.folder / "extraction.json").read_text())
-    fingerprint = FeatureExtractor(weights, "torchvision", torch.device("cpu"), 1).fingerprint
-    assert record == {
-        **{"preprocessing": "torchvision", "precision": "fp32", "frames_per_second": 1, "segments": SEGMENTS},
-        "weights": fingerprint,
-    }
+    fingerprint = FeatureExtractor(EACH_SECOND, weights, CPU, 1).fingerprint
+    assert record == {**asdict(EACH_SECOND), "weights": fingerprint}
 
 
 def test_bf16_changes_features_by_less_than_its_own_precision(footage, weights):
@@ -79,8 +80,8 @@ def test_bf16_changes_features_by_less_than_its_own_precision(footage, weights):
     video = footage.folder / f"{footage.good[0].video_id}.mp4"
     found = {}
     for precision in ("fp32", "bf16"):
-        extractor = FeatureExtractor(weights, "caffe", torch.device("cpu"), 2, precision)
-        parts = zip(*extractor.features(Video(video, 1, 2).seconds(), 1), strict=True)
+        extractor = FeatureExtractor(replace(CAFFE, precision=precision), weights, CPU, 2)
+        parts = zip(*extractor.features(extractor.video(video, 2).seconds()), strict=True)
         found[precision] = [np.concatenate(part) for part in parts]
     for exact, rounded in zip(found["fp32"], found["bf16"], strict=True):
         assert exact.dtype == rounded.dtype == np.float32
@@ -90,12 +91,13 @@ def test_bf16_changes_features_by_less_than_its_own_precision(footage, weights):
 def test_frame_that_stays_goes_through_the_network_once(weights, tmp_path):
     """And the mean over a second counts it as often as it is shown."""
     path = write_video(tmp_path / "slow.mkv", 3, lambda time: grey(50 + 50 * int(time)), silence, frame_rate=1)
-    extractor = FeatureExtractor(weights, "caffe", torch.device("cpu"), batch_size=8)
-    pictures = []
-    extractor.vgg19.register_forward_pre_hook(lambda _, inputs: pictures.append(len(inputs[0])))
-    often, once = (
-        np.concatenate([visual for visual, _ in extractor.features(Video(path, n).seconds(), n)]) for n in (4, 1)
-    )
+    extractor = FeatureExtractor(CAFFE, weights, CPU, batch_size=8)
+    pictures, found = [], []
+    extractor.visual.register_forward_pre_hook(lambda _, inputs: pictures.append(len(inputs[0])))
+    for number in (4, 1):
+        extractor.settings = replace(CAFFE, frames_per_second=number)
+        found.append(np.concatenate([visual for visual, _ in extractor.features(extractor.video(path).seconds())]))
+    often, once = found
     assert sum(pictures) == 6
     np.testing.assert_allclose(often, once, rtol=1e-4, atol=1e-4)
 
@@ -105,8 +107,8 @@ def test_sound_without_numbers_leaves_its_video_out(weights, tmp_path):
         return np.where(times < 1, 0.1, np.nan)
 
     videos = {"nan": write_video(tmp_path / "nan.mkv", 2, lambda _: grey(20), sound, sound_codec="pcm_f32le")}
-    extractor = FeatureExtractor(weights, "torchvision", torch.device("cpu"), batch_size=8)
-    problems = extract_features(videos, extractor, 2, 1, store=None)
+    extractor = FeatureExtractor(replace(EACH_SECOND, segments=2), weights, CPU, batch_size=8)
+    problems = extract_features(videos, extractor, store=None)
     assert problems["nan"].startswith("gives features that are not finite")
 
 

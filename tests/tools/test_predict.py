@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import matplotlib.image
@@ -24,7 +23,7 @@ from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ROOT
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, silence, tone, write_video
-from tools.predict.__main__ import main, warn_of_other_weights
+from tools.predict.__main__ import main
 from utils.errors import InputError
 
 pytestmark = pytest.mark.slow  # the first one waits for the footage's features
@@ -285,19 +284,22 @@ def test_preprocessing_is_that_of_the_training_features(monkeypatch, caplog, cap
     flags = (clip, "--checkpoint", checkpoint, "--weights", weights)
     chosen = json.loads(predict_here(monkeypatch, capsys, *flags, "--json"))
     assert chosen["preprocessing"] == "torchvision"
-    assert "those of torchvision's VGG-19, as in the network's training features" in caplog.text
+    assert "features are made by vgg19 (torchvision) and vggish, as those that the network was" in caplog.text
     assert "warning" not in caplog.text
     other = json.loads(predict_here(monkeypatch, capsys, *flags, "--json", "--preprocessing", "caffe"))
     assert other["preprocessing"] == "caffe"
-    assert "trained on features with --preprocessing torchvision: with caffe its predictions are not" in caplog.text
+    assert "trained on features of vgg19 (torchvision) and vggish: with vgg19 (caffe) and vggish its" in caplog.text
     assert other["videos"] != chosen["videos"]
 
 
-def test_features_of_other_weights_are_worth_a_warning(checkpoint, caplog):
-    model = load_magan(checkpoint)
-    other = SimpleNamespace(fingerprint="0123456789abcdef")
-    warn_of_other_weights(model, other, "torchvision")
-    assert "was trained on features of other weights" in caplog.text
+def test_features_of_other_weights_are_worth_a_warning(
+    monkeypatch, capsys, caplog, checkpoint, weights, clip, tmp_path
+):
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["extraction"]["weights"] = "0123456789abcdef"
+    save_checkpoint(tmp_path / "other.pth.tar", contents)
+    predict_here(monkeypatch, capsys, clip, "--checkpoint", tmp_path / "other.pth.tar", "--weights", weights)
+    assert "was trained on features of other weights of vgg19 (torchvision) and vggish" in caplog.text
 
 
 def big_buck_bunny():
@@ -318,7 +320,7 @@ def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, wei
     flags = ("--weights", weights, *EXTRACTION)
     outputs = ("--json", "--plot", tmp_path, "--render", tmp_path)
     result = run("tools.predict", video, "--checkpoint", checkpoint, *flags, *outputs)
-    assert "those of Keras's VGG-19, as in the network's training features" in result.stderr
+    assert "features are made by vgg19 (caffe) and vggish, as those" in result.stderr
     assert "warning" not in result.stderr
     found = json.loads(result.stdout)
     assert found["class_names"] == list(AVE_EVENTS)

@@ -1,7 +1,7 @@
 """Find the events in videos of any length with a trained network.
 
-Pictures and sound go through VGG-19 and VGGish as in tools.extract_features. Their preprocessing and weights are those
-of the features that the network was trained on, if its checkpoint knows them; for the authors' checkpoint, Keras's.
+Pictures and sound become features as in tools.extract_features, by the networks that made the features that this one
+was trained on, if its checkpoint knows them; for the authors' checkpoint, VGG-19 with Keras's weights, and VGGish.
 
 A video that cannot be used is named and left out; the exit status is then 1, or 2 if none can be used. Names that begin
 with a hyphen go after --.
@@ -11,13 +11,14 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from configs import SETTING_NAMES
-from dataset.extraction.vgg19 import PREPROCESSING
+from dataset.extraction.record import choose_settings, networks_of
 from engine.device import choose_device
 from engine.distributed import Ranks
 from engine.evaluation.measures import from_columns
@@ -121,31 +122,24 @@ def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN
         raise InputError(f"{args.checkpoint}: {error}") from error
 
 
-def choose_preprocessing(asked: str | None, model: TrainedMAGAN) -> str:
-    """The preprocessing of the pictures: the one asked for, or that of the features that ``model`` was trained on."""
-    trained = model.extraction.get("preprocessing")
-    if trained not in PREPROCESSING:
-        if not asked:
-            log.info("the checkpoint does not say how its features were made: assuming %s", PREPROCESSING[0])
-        return asked or PREPROCESSING[0]
-    if not asked:
-        whose = "Keras's" if trained == "caffe" else "torchvision's"
-        log.info("preprocessing and weights are those of %s VGG-19, as in the network's training features", whose)
-    elif asked != trained:
-        log.warning(
-            "warning: the network was trained on features with --preprocessing %s: with %s its predictions are not "
-            "reliable",
-            *(trained, asked),
-        )
-    return asked or trained
+def load_extractor(args: argparse.Namespace, model: TrainedMAGAN, device: torch.device) -> "FeatureExtractor":
+    """What makes features as asked for, otherwise like those that ``model`` was trained on."""
+    from dataset.extraction.extractor import FeatureExtractor
 
-
-def warn_of_other_weights(model: TrainedMAGAN, extractor: "FeatureExtractor", preprocessing: str) -> None:
-    """Warn if the network was trained on features of other weights of VGG-19 or VGGish."""
     trained = model.extraction
-    known = trained.get("weights") and trained.get("preprocessing") == preprocessing
-    if known and trained["weights"] != extractor.fingerprint:
-        log.warning("warning: the network was trained on features of other weights of VGG-19 or VGGish than these")
+    settings = choose_settings({**vars(args), "segments": model.segments}, trained)
+    used, known = networks_of(asdict(settings)), networks_of(trained)
+    if not known:
+        log.info("the checkpoint does not say how its features were made: assuming %s", used)
+    elif used == known:
+        log.info("features are made by %s, as those that the network was trained on", used)
+    else:
+        differs = "warning: the network was trained on features of %s: with %s its predictions are not reliable"
+        log.warning(differs, known, used)
+    extractor = FeatureExtractor(settings, args.weights, device, args.batch_size)
+    if used == known and trained.get("weights", extractor.fingerprint) != extractor.fingerprint:
+        log.warning("warning: the network was trained on features of other weights of %s than these", used)
+    return extractor
 
 
 def no_localization(model: TrainedMAGAN) -> str | None:
@@ -158,16 +152,15 @@ def no_localization(model: TrainedMAGAN) -> str | None:
     return f"{warning} It names the event of a video and does not place it." if warning else None
 
 
-def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path, frames_per_second: int) -> Prediction:
+def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path) -> Prediction:
     """The events of a video."""
     from dataset.extraction.extractor import ahead
-    from dataset.extraction.video import Video
 
-    video = Video(path, frames_per_second)
+    video = extractor.video(path)
     progress = Progress(f"{path.name}, seconds", print_freq=10)
     seconds = progress.track(ahead(video.seconds(), SECONDS_AHEAD), total=video.duration())
     try:
-        prediction = model.predict_parts(extractor.features(seconds, frames_per_second))
+        prediction = model.predict_parts(extractor.features(seconds))
     except ValueError as error:
         raise InputError(f"the features of {path} do not fit the network: {error}") from error
     remarks, length = video.remarks(), len(prediction.classes)
@@ -190,7 +183,7 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
-    from dataset.extraction.extractor import FeatureExtractor, video_files  # needs PyAV
+    from dataset.extraction.extractor import video_files  # needs PyAV
     from dataset.extraction.video import VideoError, read_sound
 
     args.videos = [file for path in args.videos for file in (video_files(path) if path.is_dir() else [path])]
@@ -199,9 +192,7 @@ def main() -> None:
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
     model = load_network(args, device)
-    preprocessing = choose_preprocessing(args.preprocessing, model)
-    extractor = FeatureExtractor(args.weights, preprocessing, device, args.batch_size, args.precision)
-    warn_of_other_weights(model, extractor, preprocessing)
+    extractor = load_extractor(args, model, device)
     warning = no_localization(model)
 
     described, problems = [], []
@@ -209,7 +200,7 @@ def main() -> None:
         try:
             if not video.is_file():
                 raise VideoError("not a file")
-            prediction = predict(model, extractor, video, args.frames_per_second)
+            prediction = predict(model, extractor, video)
             if args.json:
                 described.append(as_json(video, prediction, model))
             else:
@@ -238,7 +229,7 @@ def main() -> None:
                     "scope": network.config.scope,
                     "event_threshold": network.config.event_threshold,
                     "class_names": model.class_names,
-                    "preprocessing": preprocessing,
+                    **{name: getattr(extractor.settings, name) for name in ("preprocessing", "visual", "audio")},
                     "warning": warning,
                     "videos": described,
                 },

@@ -14,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from dataset.extraction.vggish import SAMPLE_RATE
-from dataset.extraction.video import is_silent, pictures_at
+from dataset.extraction.video import SAMPLE_RATE, is_silent, pictures_at
 from model import Event, Prediction, TrainedMAGAN
 from tools.drawing.plots import AUDIO, DPI, INK, JOINT, NAME_LENGTH, WIDE, light_grid, picture, shortened
 

@@ -102,7 +102,7 @@ def test_record_of_the_extraction_is_checked(root):
     record = {"preprocessing": "caffe", "precision": "fp32", "frames_per_second": 16, "segments": 10, "weights": "0"}
     path = root / EXTRACTION
     path.write_text(json.dumps(record))
-    assert "extracted from videos with caffe preprocessing, 16 pictures a second" in only(look(root), NOTE).message
+    assert "extracted from videos by vgg19 (caffe) and vggish, 16 pictures a second" in only(look(root), NOTE).message
     for text, sentence in (
         (json.dumps({**record, "segments": 5}), "describes features of 5 segments, but the folder has features of 10"),
         (json.dumps({**record, "preprocessing": "none"}), "its preprocessing is 'none', expected torchvision or caffe"),
