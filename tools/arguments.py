@@ -103,6 +103,18 @@ def extractor_options() -> argparse.ArgumentParser:
     return parser
 
 
+def cluster_options() -> argparse.ArgumentParser:
+    """For ``tools.jobs.submit``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add = parser.add_argument_group("on a cluster; the command ends when the jobs are submitted").add_argument
+    add("--cluster", choices=("slurm",), help="submit the work as one job array")
+    add("--partition", metavar="NAME", help="of the cluster (default: its own)")
+    add("--gpus", type=int, default=1, metavar="N", help="of a job (default: 1)")
+    add("--cpus", type=positive, default=4, metavar="N", help="of a job (default: 4)")
+    add("--hours", type=float, default=12, metavar="H", help="time limit of a job; another one goes on (default: 12)")
+    return parser
+
+
 def positive(text: str) -> int:
     """The value of a flag, a whole number from 1."""
     if (number := int(text)) < 1:

@@ -4,10 +4,14 @@ The public weights are downloaded, unless --weights names a directory with them.
 with Keras's VGG-19, so --preprocessing caffe comes closest to them; torchvision's weights are the default. --visual and
 --audio take networks of transformers instead. The choice is kept in extraction.json beside the features, and in
 checkpoints trained on them. The same command resumes an interrupted extraction.
+
+Several machines share the work on a common disk: the same command with --shard 1/4 to --shard 4/4 there, or once with
+--cluster slurm, then without, which writes the features.
 """
 
 import argparse
 import logging
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,18 +20,36 @@ from dataset.extraction.record import choose_settings
 from dataset.layout import ANNOTATIONS
 from engine.device import choose_device
 from engine.distributed import Ranks
-from tools.arguments import extractor_options, positive, tool_parser
+from tools.arguments import cluster_options, extractor_options, positive, tool_parser
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
 from utils.packages import require_packages
 from utils.progress import Progress
+from utils.wording import listed
 
 log = logging.getLogger(__name__)
 
 
+def shard(text: str) -> tuple[int, int]:
+    """The value of ``--shard``, I/N with I from 1 to N."""
+    number, total = map(int, text.split("/"))
+    if not 1 <= number <= total:
+        raise argparse.ArgumentTypeError(f"{text}, expected I/N with I from 1 to N")
+    return number, total
+
+
+def job_options() -> argparse.ArgumentParser:
+    """What the jobs of a cluster are not given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[cluster_options()])
+    parser.add_argument(
+        "--jobs", type=positive, default=4, metavar="N", help="with --cluster: jobs, a shard each (default: 4)"
+    )
+    return parser
+
+
 def parse_arguments() -> argparse.Namespace:
-    parser = tool_parser("extract_features", __doc__, extractor_options())
+    parser = tool_parser("extract_features", __doc__, extractor_options(), job_options())
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
     add("--out", type=Path, required=True, metavar="DIR", help="directory to write; made if needed")
@@ -42,8 +64,28 @@ def parse_arguments() -> argparse.Namespace:
     add_rows("--noisy", action="store_true", help="add the videos to the data set in --out as those without an event")
     add("--segments", type=positive, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
     add("--dtype", choices=("float16", "float32"), default="float32", help="type of the features (default: float32)")
-    add("--overwrite", action="store_true", help="start again and replace the features in --out")
-    return parser.parse_args()
+    alone = parser.add_mutually_exclusive_group().add_argument
+    alone("--overwrite", action="store_true", help="start again and replace the features in --out")
+    alone(
+        "--shard", type=shard, metavar="I/N", help="extract the I-th of N shares of the videos, and write no features"
+    )
+    args = parser.parse_args()
+    if args.cluster and (args.overwrite or args.shard):
+        parser.error("--cluster goes with neither --overwrite nor --shard")
+    return args
+
+
+def submit_shards(args: argparse.Namespace) -> None:
+    """Submit a job for each shard, with the other arguments of this command."""
+    from tools.jobs import FOLDER, Job, submit
+
+    _, passed = job_options().parse_known_args(sys.argv[1:])
+    command, jobs = ("-m", "tools.extract_features", "--shard"), []
+    for number in range(1, args.jobs + 1):
+        log_file = args.out / FOLDER / f"shard-{number}.log"
+        jobs.append(Job(f"shard {number}", (*command, f"{number}/{args.jobs}", *passed), log_file))
+    array = submit(jobs, args.out, None, args)
+    log.info("job array %s submitted; at its end, this command without --cluster writes the features", array)
 
 
 def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str], list[Annotation] | None]:
@@ -59,6 +101,9 @@ def rows_to_make(args: argparse.Namespace, found: list[str]) -> tuple[list[str],
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
+    if args.cluster:
+        submit_shards(args)
+        return
     require_packages("av")
     from dataset.extraction.extractor import FeatureExtractor, extract_features, videos_by_id
     from dataset.extraction.store import ExtractedFeatures  # needs PyAV
@@ -76,12 +121,18 @@ def main() -> None:
     extractor = FeatureExtractor(settings, args.weights, choose_device(args.gpu, Ranks()), args.batch_size)
     record = {**asdict(settings), "weights": extractor.fingerprint}
     store = ExtractedFeatures(args.out, record, args.overwrite, events)
-    left = {video_id: path for video_id, path in videos.items() if not store.has(video_id, path)}
-    if len(left) < len(videos):
-        log.info("%d of %d videos were extracted before", len(videos) - len(left), len(videos))
+    number, total = args.shard or (1, 1)
+    share = dict(list(videos.items())[number - 1 :: total])
+    left = {video_id: path for video_id, path in share.items() if not store.has(video_id, path)}
+    if len(left) < len(share):
+        missing = f"; missing: {listed(list(left))}" if left else ""
+        log.info("%d of %d videos were extracted before%s", len(share) - len(left), len(share), missing)
 
     progress = Progress("extracting", print_freq=1)
     problems |= extract_features(left, extractor, store, lambda decoded: progress.track(decoded, total=len(left)))
+    if args.shard:
+        log.info("shard %d of %d is extracted; the features are written by the call without --shard", number, total)
+        return
     kept = [row for row, video_id in enumerate(rows) if video_id not in problems]
     if kept:
         chosen = [annotations[row] for row in kept] if annotations is not None else None

@@ -1,6 +1,7 @@
 """What the tests of the tools that read videos share: seeded weights, footage with known events, its features."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from dataset.annotations import Annotation
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.vggish import VGGish
 from dataset.extraction.weights import KERAS
-from tests.processes import Process, finished
+from tests.processes import ENVIRONMENT, Process, finished
 from tests.videos import grey, silence, stripes, tone, write_video
 from tests.weights import NAMINGS, keras_weights, write_keras
 
@@ -137,3 +138,17 @@ def extraction(made_once, footage, weights) -> Extraction:
     folder = made_once("extraction", extract)
     stopped, *after = json.loads((folder / "said.json").read_text())
     return Extraction(folder / "features", stopped, subprocess.CompletedProcess([], *after))
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """The variables of a process that finds the commands of Slurm, and the folder of what they got."""
+    commands, calls = tmp_path / "commands", tmp_path / "calls"
+    commands.mkdir()
+    calls.mkdir()
+    for name, answer in (("sbatch", "Submitted batch job 12"), ("scontrol", ""), ("srun", "")):
+        script = commands / name
+        copy = f'[ -f "$1" ] && cp "$1" "{calls}"'
+        script.write_text(f'#!/bin/sh\necho "$@" >> "{calls}/{name}"\n{copy}\necho "{answer}"\n')
+        script.chmod(0o755)
+    return {**ENVIRONMENT, "PATH": f"{commands}:{os.environ['PATH']}"}, calls

@@ -5,9 +5,6 @@ ids that begin with a hyphen, videos that are shorter than ten seconds or broken
 """
 
 import io
-import runpy
-import shlex
-import sys
 import zipfile
 
 import h5py
@@ -16,7 +13,7 @@ import pytest
 
 from configs.ave import EVENTS
 from dataset.annotations import HEADER, read_annotations
-from tests.processes import ROOT
+from tests.documented import call, commands
 from tests.server import serving
 from tests.videos import grey, tone, write_video
 from tools import download
@@ -25,12 +22,6 @@ from utils.errors import InputError
 pytest.importorskip("gdown")
 FOLDER = "AVE_Dataset"
 IDS = ["-J2WJaG1Dd4", "-mlWcker_3o", "RUhOCu3LNXM", "MH3m4AwEcRY", "2An2JMGMbbs", "broken"]
-
-
-def commands(heading):
-    """The indented commands below a heading of docs/DATA.md, as lists of arguments without ``python -m``."""
-    text = (ROOT / "docs/DATA.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("    python -m tools.")]
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +60,6 @@ def server(archive, monkeypatch, tmp_path):
         yield server
 
 
-def call(monkeypatch, module, *arguments):
-    """Run a command in this process; gives its exit status."""
-    monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
-    try:
-        if module == "tools.download":  # whose address is the server's
-            download.main()
-        else:
-            runpy.run_module(module, run_name="__main__", alter_sys=False)
-    except SystemExit as end:
-        return end.code or 0
-    return 0
-
-
 def values(path, key="avadataset"):
     with h5py.File(path) as file:
         return file[key][()]
@@ -93,7 +71,7 @@ def test_archive_becomes_a_complete_data_folder(server, archive, weights, monkey
     (tmp_path / "videos/noisy").mkdir(parents=True)
     for name in ("noisy1", "noisy2"):
         (folder / f"{name}.mp4").rename(tmp_path / "videos/noisy" / f"{name}.mp4")
-    for module, *arguments in commands("AVE from its videos"):
+    for module, *arguments in commands("DATA.md", "AVE from its videos"):
         more = ("--weights", weights, "--gpu", "cpu", "--frames_per_second", 1) if "extract" in module else ()
         status = call(monkeypatch, module, *arguments, *more)
         assert status == (1 if "--annotations" in arguments and more else 0)  # one is broken
@@ -120,7 +98,8 @@ def test_archive_becomes_a_complete_data_folder(server, archive, weights, monkey
 
     noisy = (tmp_path / "videos/noisy", "--noisy", "--out", out, "--weights", weights)
     caplog.clear()
-    assert call(monkeypatch, "tools.extract_features", *noisy, "--frames_per_second", 2, "--overwrite") == 2
+    with pytest.raises(InputError, match=r"made with preprocessing caffe, .*give the same$"):
+        call(monkeypatch, "tools.extract_features", *noisy, "--frames_per_second", 2, "--overwrite")
     assert values(out / "visual_feature_noisy.h5").shape == (2, 10, 7, 7, 512)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
@@ -341,20 +340,6 @@ def test_tables_are_drawn_before_any_run_has_ended(tmp_path):
 
 
 # Slurm: its commands are stand-ins that write down what they get; what they would start, runs.
-
-
-@pytest.fixture
-def slurm(tmp_path):
-    """The variables of a process that finds the commands of Slurm, and the folder of what they got."""
-    commands, calls = tmp_path / "commands", tmp_path / "calls"
-    commands.mkdir()
-    calls.mkdir()
-    for name, answer in (("sbatch", "Submitted batch job 12"), ("scontrol", ""), ("srun", "")):
-        script = commands / name
-        copy = f'[ -f "$1" ] && cp "$1" "{calls}"'
-        script.write_text(f'#!/bin/sh\necho "$@" >> "{calls}/{name}"\n{copy}\necho "{answer}"\n')
-        script.chmod(0o755)
-    return {**ENVIRONMENT, "PATH": f"{commands}:{os.environ['PATH']}"}, calls
 
 
 @pytest.mark.slow

@@ -1,12 +1,10 @@
 """``tools.pack_features --from_folder``: the features of single videos, one NumPy file each, become a data folder."""
 
-import sys
-
 import h5py
 import numpy as np
 import pytest
 
-from tools.pack_features import main
+from tests.documented import call, commands
 from utils.errors import InputError
 
 LINES = ["Bark&b-2&good&0&2\n", "Horn&-a1&good&1&3\n", "Horn&b-2&good&2&4\n", "Bark&c3&good&0&4\n"]
@@ -38,8 +36,7 @@ def save(arrays, form=".npy", channels_first=False):
 
 def pack(monkeypatch, folder, *more):
     flags = ("--from_folder", folder / "visual", folder / "audio", "--annotations", folder / "mine.txt", *more)
-    monkeypatch.setattr(sys, "argv", ["pack_features", *map(str, (*flags, "--out", folder / "out"))])
-    main()
+    call(monkeypatch, "tools.pack_features", *flags, "--out", folder / "out")
     found = []
     for name in ("visual", "audio"):
         with h5py.File(folder / "out" / f"{name}_feature.h5") as file:
@@ -57,10 +54,9 @@ def test_rows_are_those_of_the_lines_whatever_the_order_of_axes(monkeypatch, arr
     assert (folder / "out/Annotations.txt").read_text() == "".join(LINES)
 
 
-def test_commands_of_the_docs_make_a_folder_that_trains(run, tmp_path):
-    """Word for word, up to the check; the arrays are those of a network of one's own."""
-    from tests.tools.test_ave_videos import commands
-
+def test_commands_of_the_docs_make_a_complete_folder(monkeypatch, capsys, tmp_path):
+    """Word for word; the arrays are those of a network of one's own."""
+    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     for name, shape in (("visual", (10, 512, 2, 2)), ("audio", (10, 128))):
         (tmp_path / name).mkdir()
@@ -70,10 +66,9 @@ def test_commands_of_the_docs_make_a_folder_that_trains(run, tmp_path):
     (tmp_path / "mine.txt").write_text("".join(lines))
     for split, rows in {"train": lines[:2], "val": lines[2:4], "test": lines[4:]}.items():
         (tmp_path / f"{split}.txt").write_text("".join(rows))
-    for command in commands("Features in files of single videos"):
-        at = [tmp_path / part if "/" in part or ("." in part and part[:6] != "tools.") else part for part in command]
-        result = run(*at)
-    assert "supervised: can run\nweakly: can run\n" in result.stdout
+    for command in commands("DATA.md", "Features in files of single videos"):
+        assert call(monkeypatch, *command) == 0
+    assert "supervised: can run\nweakly: can run\n" in capsys.readouterr().out
 
 
 def test_files_that_are_missing_or_odd_are_named_and_nothing_is_written(monkeypatch, arrays):

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from configs import CONFIGS
-from tools.arguments import data_root_option, positive, tool_parser
+from tools.arguments import cluster_options, data_root_option, positive, tool_parser
 from utils.command import run_command
 from utils.log import log_to_terminal
 from utils.packages import require_packages
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = tool_parser("compare", __doc__, data_root_option("data of all runs"))
+    parser = tool_parser("compare", __doc__, data_root_option("data of all runs"), cluster_options())
     add = parser.add_argument
     add("--setting", choices=tuple(CONFIGS), help="whose entry script runs")
     compared = parser.add_mutually_exclusive_group()
@@ -47,18 +47,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--out", type=Path, metavar="DIR", help="folder of the runs and the tables")
     add("--jobs", type=positive, metavar="N", help="runs at a time, which share the cores and GPUs (default: 1)")
     add("--table", type=Path, metavar="OUT", help="only write the tables of the runs in this folder so far")
-    cluster = parser.add_argument_group("on a cluster; the command ends when the jobs are submitted").add_argument
-    cluster("--cluster", choices=("slurm",), help="submit the runs as one job array")
-    cluster("--partition", metavar="NAME", help="of the cluster (default: its own)")
-    cluster("--gpus", type=int, default=1, metavar="N", help="of a job (default: 1)")
-    cluster("--cpus", type=positive, default=4, metavar="N", help="of a job (default: 4)")
-    cluster(
-        "--hours",
-        type=float,
-        default=12,
-        metavar="H",
-        help="time limit of a job; the run resumes in another (12)",
-    )
     args = parser.parse_args(arguments)
     if args.table is None:
         for name in ("setting", "out"):
@@ -66,8 +54,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                 parser.error(f"--{name} is missing")
         if not args.variants and not args.compare:
             parser.error("nothing to compare: give --variants or --compare")
-    if args.gpus < 0 or not args.hours > 0:
-        parser.error("--gpus is below 0, or --hours is not above 0")
     return args
 
 
@@ -77,11 +63,11 @@ def main() -> None:
     log_to_terminal()
     require_packages("matplotlib", "jinja2", "scipy")
 
-    from tools.compare.cluster import submit
-    from tools.compare.local import log_of, run_all
+    from tools.compare.local import run_all
     from tools.compare.plan import PLAN, make_plan, read_plan, value_flags, variant_flags
     from tools.compare.results import is_finished
     from tools.compare.tables import write_tables
+    from tools.jobs import submit
 
     if args.table is not None:
         print(*write_tables(read_plan(args.table), args.table), sep="\n")
@@ -95,7 +81,7 @@ def main() -> None:
     waiting = [run for run in runs if not is_finished(run)]
     log.info("%d runs, %d of them finished", len(runs), len(runs) - len(waiting))
     if args.cluster and waiting:
-        job = submit(waiting, args.out, args.jobs, args.partition, args.gpus, args.cpus, args.hours)
+        job = submit(waiting, args.out, args.jobs, args)
         log.info("job array %s submitted; tables so far: %s", job, command_line("compare", "--table", args.out))
         return
 
@@ -105,7 +91,7 @@ def main() -> None:
         for run, failure in progress.track(ended, total=len(runs), start=len(runs) - len(waiting)):
             progress.notes = f"{run.name}: {'finished' if failure is None else 'failed'}"
             if failure is not None:
-                failed.append(f"{run.name} failed: {failure} ({log_of(run)})")
+                failed.append(f"{run.name} failed: {failure} ({run.log})")
                 log.warning(failed[-1])
     print(*write_tables(whole, args.out), sep="\n")
     if failed:

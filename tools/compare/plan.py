@@ -37,6 +37,11 @@ class Run(NamedTuple):
         """The name of the run in messages."""
         return f"{self.condition}, seed {self.seed}"
 
+    @property
+    def log(self) -> Path:
+        """The file that holds all that the run has printed."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
 
 @dataclass(frozen=True)
 class Condition:
