@@ -74,9 +74,9 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
     return annotations
 
 
-def annotations_text(annotations: Sequence[Annotation]) -> str:
+def annotations_text(annotations: Sequence[Annotation]) -> bytes:
     """The contents of an ``Annotations.txt``."""
-    return "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
+    return "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations).encode()
 
 
 def class_names(annotations: Sequence[Annotation]) -> list[str]:

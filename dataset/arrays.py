@@ -37,20 +37,18 @@ def pack_arrays(folders: Sequence[Path], annotations: Sequence[Annotation], out:
     first = read_video(folders, rows[0])
     require_room(out, sum(array.size for array in first) * len(rows) * np.dtype(dtype).itemsize)
     read = partial(read_video, folders, shapes=[array.shape for array in first])
-    write_features(out, FEATURES, rows, read, dtype, {ANNOTATIONS: annotations_text(annotations).encode()})
+    write_features(out, FEATURES, rows, read, dtype, {ANNOTATIONS: annotations_text(annotations)})
 
 
-def read_video(
-    folders: Sequence[Path], video_id: str, shapes: Sequence[tuple[int, ...]] | None = None
-) -> list[np.ndarray]:
-    """The features (t, h, w, c) and (t, d) of a video, which have ``shapes`` if given."""
+def read_video(folders: Sequence[Path], video_id: str, shapes: Sequence = (None, None)) -> list[np.ndarray]:
+    """The features (t, h, w, c) and (t, d) of a video, of the ``shapes`` that are given."""
     paths = [_file_of(folder, video_id) for folder in folders]
     visual, audio = map(_array, paths)
     if channels_are_first((1, *visual.shape)):
         visual = np.moveaxis(visual, 1, -1)
     if audio.ndim == 2 and len(visual) == audio.shape[1] != audio.shape[0]:
         audio = audio.T
-    for path, array, form, shape in zip(paths, (visual, audio), _FORMS, shapes or (None, None), strict=True):
+    for path, array, form, shape in zip(paths, (visual, audio), _FORMS, shapes, strict=True):
         if array.ndim != form.count(",") + 1 or len(array) != len(visual) or shape not in (None, array.shape):
             raise InputError(f"{path}: shape {array.shape}, expected {shape or f'{form}, with the t of both'}")
     return [visual, audio]

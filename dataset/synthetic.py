@@ -15,14 +15,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from dataset.annotations import (
-    Annotation,
-    annotations_text,
-    class_names,
-    noisy_labels,
-    segment_labels,
-    video_labels,
-)
+from dataset.annotations import Annotation, class_names, noisy_labels, segment_labels, video_labels
 from dataset.hdf5 import new_hdf5, open_hdf5, read_all
 from dataset.layout import ANNOTATIONS
 from utils.atomic import atomic_write
@@ -186,7 +179,8 @@ def write_synthetic_ave(
             create(name)["avadataset"] = labels
         for split, rows in generator.splits(num_videos).items():
             create(f"{split}_order.h5")["order"] = rows
-        stack.enter_context(atomic_write(out / ANNOTATIONS)).write_bytes(annotations_text(annotations).encode())
+        text = "".join("&".join(map(str, annotation)) + "\n" for annotation in annotations)
+        stack.enter_context(atomic_write(out / ANNOTATIONS)).write_text(text, encoding="utf-8")
 
         truth = create(TRUTH)
         truth["bias"] = generator.bias

@@ -54,58 +54,25 @@ def checkpoint_of(source: Path) -> Path:
 def extractor_options() -> argparse.ArgumentParser:
     """How features are made from a video, and where."""
     parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
-    # In predict, the defaults of some are those of the features that the network was trained on.
-    add = parser.add_argument
-    of = "(default: {}; in predict, as for the features that the network was trained on)"
-    network = "a network of transformers by its name or folder"
-    add(
-        "--visual",
-        metavar="NAME",
-        help=f"network of the pictures: vgg19, or {network} {of.format('vgg19')}",
-    )
-    add(
-        "--audio",
-        metavar="NAME",
-        help=f"network of the sound: vggish, or {network} {of.format('vggish')}",
-    )
-    add(
-        "--weights",
-        type=folder,
-        metavar="DIR",
-        help="folder with the weights of vgg19 and vggish, see docs/VIDEOS.md (default: download them once)",
-    )
-    add(
-        "--preprocessing",
-        choices=PREPROCESSING,
-        help=f"preparation of the pictures and weights of vgg19 to use: torchvision's, or caffe for Keras's, as for "
-        f"the published AVE features: BGR, mean-subtracted {of.format(PREPROCESSING[0])}",
-    )
-    add(
-        "--precision",
-        choices=("fp32", "tf32", "bf16"),
-        default="fp32",
-        help="of the networks; tf32 is for GPUs, bf16 for GPUs and CPUs with AMX, slower on other CPUs (default: fp32)",
-    )
-    add(
-        "--frames_per_second",
-        type=positive,
-        metavar="N",
-        help=f"pictures over which each second is averaged; fewer are faster, AVE has 16 {of.format(16)}",
-    )
-    add("--map_size", type=positive, metavar="N", help=f"height and width of the maps, after pooling {of.format(7)}")
-    add(
-        "--batch_size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="pictures that a network takes at once (default: 32)",
-    )
+    add, or_own = parser.add_argument, "; predict: as for the training features)"
+    add("--visual", metavar="NAME", help=f"network of the pictures: one of transformers (default: vgg19{or_own}")
+    add("--audio", metavar="NAME", help=f"network of the sound: one of transformers (default: vggish{or_own}")
+    add("--weights", type=folder, metavar="DIR", help="folder with the weights of vgg19 and vggish (default: download)")
+    caffe = "of the pictures for vgg19; caffe is that of the published AVE features"
+    add("--preprocessing", choices=PREPROCESSING, help=f"{caffe} (default: {PREPROCESSING[0]}{or_own}")
+    bf16 = "of the networks; tf32 is for GPUs, bf16 for GPUs and CPUs with AMX (default: fp32)"
+    add("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help=bf16)
+    frames = "pictures over which a second is averaged; fewer are faster"
+    add("--frames_per_second", type=positive, metavar="N", help=f"{frames} (default: 16{or_own}")
+    add("--map_size", type=positive, metavar="N", help=f"height and width of the maps (default: 7{or_own}")
+    add("--batch_size", type=positive, default=32, metavar="N", help="pictures at once in a network (default: 32)")
     return parser
 
 
-def cluster_options() -> argparse.ArgumentParser:
-    """For ``tools.jobs.submit``."""
+def cluster_options(jobs: str) -> argparse.ArgumentParser:
+    """For ``tools.jobs.submit``; ``jobs`` says what ``--jobs`` is the number of."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--jobs", type=positive, metavar="N", help=jobs)
     add = parser.add_argument_group("on a cluster; the command ends when the jobs are submitted").add_argument
     add("--cluster", choices=("slurm",), help="submit the work as one job array")
     add("--partition", metavar="NAME", help="of the cluster (default: its own)")

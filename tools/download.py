@@ -201,13 +201,8 @@ def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser("download", __doc__, data_root_option("directory of the data"))
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("./Exps"),
-        metavar="DIR",
-        help=f"directory of runs, for {PUBLISHED_CHECKPOINT} (default: ./Exps)",
-    )
+    runs = f"directory of runs, for {PUBLISHED_CHECKPOINT} (default: ./Exps)"
+    parser.add_argument("--runs", type=Path, default=Path("./Exps"), metavar="DIR", help=runs)
     alone = parser.add_mutually_exclusive_group()
     alone.add_argument("--checkpoint", action="store_true", help="download the authors' checkpoint alone")
     alone.add_argument(

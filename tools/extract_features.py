@@ -30,6 +30,8 @@ from utils.wording import listed
 
 log = logging.getLogger(__name__)
 
+JOBS = "with --cluster: jobs, each of which extracts a shard (default: 1)"
+
 
 def shard(text: str) -> tuple[int, int]:
     """The value of ``--shard``, I/N with I from 1 to N."""
@@ -39,36 +41,20 @@ def shard(text: str) -> tuple[int, int]:
     return number, total
 
 
-def job_options() -> argparse.ArgumentParser:
-    """What the jobs of a cluster are not given."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[cluster_options()])
-    parser.add_argument(
-        "--jobs", type=positive, default=4, metavar="N", help="with --cluster: jobs, a shard each (default: 4)"
-    )
-    return parser
-
-
 def parse_arguments() -> argparse.Namespace:
-    parser = tool_parser("extract_features", __doc__, extractor_options(), job_options())
+    parser = tool_parser("extract_features", __doc__, extractor_options(), cluster_options(JOBS))
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="folder of video files; a file's name without suffix is its id")
     add("--out", type=Path, required=True, metavar="DIR", help="directory to write; made if needed")
     add_rows = parser.add_mutually_exclusive_group().add_argument
-    add_rows(
-        "--annotations",
-        type=Path,
-        metavar="FILE",
-        help="an Annotations.txt whose lines are the rows; those of videos that cannot be used are left out of the "
-        f"{ANNOTATIONS} in --out (default: all videos, in alphabetical order)",
-    )
+    lines = "an Annotations.txt whose lines are the rows (default: all videos, in alphabetical order)"
+    add_rows("--annotations", type=Path, metavar="FILE", help=lines)
     add_rows("--noisy", action="store_true", help="add the videos to the data set in --out as those without an event")
     add("--segments", type=positive, default=10, metavar="N", help="seconds of a video (default: 10, as in AVE)")
     add("--dtype", choices=("float16", "float32"), default="float32", help="type of the features (default: float32)")
     alone = parser.add_mutually_exclusive_group().add_argument
     alone("--overwrite", action="store_true", help="start again and replace the features in --out")
-    alone(
-        "--shard", type=shard, metavar="I/N", help="extract the I-th of N shares of the videos, and write no features"
-    )
+    alone("--shard", type=shard, metavar="I/N", help="only extract the I-th of N shares of the videos")
     args = parser.parse_args()
     if args.cluster and (args.overwrite or args.shard):
         parser.error("--cluster goes with neither --overwrite nor --shard")
@@ -79,11 +65,11 @@ def submit_shards(args: argparse.Namespace) -> None:
     """Submit a job for each shard, with the other arguments of this command."""
     from tools.jobs import FOLDER, Job, submit
 
-    _, passed = job_options().parse_known_args(sys.argv[1:])
-    command, jobs = ("-m", "tools.extract_features", "--shard"), []
-    for number in range(1, args.jobs + 1):
-        log_file = args.out / FOLDER / f"shard-{number}.log"
-        jobs.append(Job(f"shard {number}", (*command, f"{number}/{args.jobs}", *passed), log_file))
+    _, passed = cluster_options(JOBS).parse_known_args(sys.argv[1:])
+    number, jobs = args.jobs or 1, []
+    for each in range(1, number + 1):
+        command = ("-m", "tools.extract_features", "--shard", f"{each}/{number}", *passed)
+        jobs.append(Job(f"shard {each}", command, args.out / FOLDER / f"shard-{each}.log"))
     array = submit(jobs, args.out, None, args)
     log.info("job array %s submitted; at its end, this command without --cluster writes the features", array)
 
@@ -122,11 +108,11 @@ def main() -> None:
     record = {**asdict(settings), "weights": extractor.fingerprint}
     store = ExtractedFeatures(args.out, record, args.overwrite, events)
     number, total = args.shard or (1, 1)
-    share = dict(list(videos.items())[number - 1 :: total])
-    left = {video_id: path for video_id, path in share.items() if not store.has(video_id, path)}
-    if len(left) < len(share):
+    mine = dict(list(videos.items())[number - 1 :: total])
+    left = {video_id: path for video_id, path in mine.items() if not store.has(video_id, path)}
+    if len(left) < len(mine):
         missing = f"; missing: {listed(list(left))}" if left else ""
-        log.info("%d of %d videos were extracted before%s", len(share) - len(left), len(share), missing)
+        log.info("%d of %d videos were extracted before%s", len(mine) - len(left), len(mine), missing)
 
     progress = Progress("extracting", print_freq=1)
     problems |= extract_features(left, extractor, store, lambda decoded: progress.track(decoded, total=len(left)))

@@ -39,25 +39,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--annotations", type=Path, required=True, metavar="FILE", help="Annotations.txt, with or without header line")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write; made if it is not there")
     for split in SPLITS:
-        add(
-            f"--{split}_set",
-            type=Path,
-            metavar="FILE",
-            help=f"annotation lines of the {split} split, such as AVE's {split}Set.txt: write {split}_order.h5 too",
-        )
-    add(
-        "--segments",
-        type=positive,
-        metavar="N",
-        help=f"seconds of a video (default: as the features in DIR have, else {AVE.segments})",
-    )
-    add(
-        "--noisy",
-        type=positive,
-        metavar="N",
-        help=f"rows of labels_noisy.h5 (default: as the noisy features in DIR have, else {AVE.noisy} for AVE's events "
-        "and no such file for others)",
-    )
+        lines = f"annotation lines of the {split} split, such as AVE's {split}Set.txt: write {split}_order.h5 too"
+        add(f"--{split}_set", type=Path, metavar="FILE", help=lines)
+    features = "(default: as the features in DIR have, else"
+    add("--segments", type=positive, metavar="N", help=f"seconds of a video {features} {AVE.segments})")
+    noisy = f"rows of labels_noisy.h5 {features} {AVE.noisy} for AVE's events and no such file for others)"
+    add("--noisy", type=positive, metavar="N", help=noisy)
     add("--allow_missing", action="store_true", help="leave out lines of the splits that have no row in --annotations")
     add("--overwrite", action="store_true", help="replace files of the folder that hold something else")
     return parser.parse_args()

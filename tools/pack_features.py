@@ -93,33 +93,24 @@ def pack_files(
 
 def pack_file(source: h5py.Dataset, out: Path, dtype: np.dtype, turned: bool) -> None:
     """Write a feature file if it is not there, compare it with its source, and log the largest rounding error."""
-    shape = (*source.shape[:2], *source.shape[3:], source.shape[2]) if turned else source.shape
-    if out.exists():
-        with open_hdf5(out) as packed:
-            require((packed.shape, packed.dtype) == (shape, dtype), out)
-            rounding, row = compare(source, packed, out, turned)
-    else:
-        with new_hdf5(out) as file:
-            packed = file.create_dataset("avadataset", shape, dtype)
-            for rows in chunks(source, f"writing {out.name}"):
-                packed[rows] = narrowed(source, rows, dtype, turned)[1]
-            rounding, row = compare(source, packed, out, turned)
-    sizes = f"{source.dtype} to {dtype}{', channels moved last' if turned else ''}, {out.stat().st_size / 1e9:.2f} GB"
-    log.info("%s: %s, verified; largest rounding error %.3g, in row %d", out.name, sizes, rounding, row)
-
-
-def compare(source: h5py.Dataset, packed: h5py.Dataset, out: Path, turned: bool) -> tuple[float, int]:
-    """The largest rounding error of the packed features, each of which is a rounded one of the source, and its row."""
+    shape, is_there = source.shape, out.exists()
+    shape = (*shape[:2], *shape[3:], shape[2]) if turned else shape
     largest, where = 0.0, 0
-    for rows in chunks(source, f"verifying {out.name}"):
-        values, expected = narrowed(source, rows, packed.dtype, turned)
-        require(np.array_equal(read(packed, rows), expected, equal_nan=True), out)
-        with np.errstate(invalid="ignore"):  # infinity minus infinity, in a source that has it
-            errors = np.nan_to_num(np.abs(expected.astype(np.float64) - values), nan=0.0)
-        worst = errors.reshape(len(errors), -1).max(axis=1)
-        if worst.max() > largest:
-            largest, where = float(worst.max()), rows.start + int(worst.argmax())
-    return largest, where
+    with open_hdf5(out) if is_there else new_hdf5(out) as file:
+        packed = file if is_there else file.create_dataset("avadataset", shape, dtype)
+        require((packed.shape, packed.dtype) == (shape, dtype), out)
+        for rows in chunks(source, f"{'verifying' if is_there else 'writing'} {out.name}"):
+            values, expected = narrowed(source, rows, dtype, turned)
+            if not is_there:
+                packed[rows] = expected
+            require(np.array_equal(read(packed, rows), expected, equal_nan=True), out)
+            with np.errstate(invalid="ignore"):  # infinity minus infinity, in a source that has it
+                errors = np.nan_to_num(np.abs(expected.astype(np.float64) - values), nan=0.0)
+            worst = errors.reshape(len(errors), -1).max(axis=1)
+            if worst.max() > largest:
+                largest, where = float(worst.max()), rows.start + int(worst.argmax())
+    sizes = f"{source.dtype} to {dtype}{', channels moved last' if turned else ''}, {out.stat().st_size / 1e9:.2f} GB"
+    log.info("%s: %s, verified; largest rounding error %.3g, in row %d", out.name, sizes, largest, where)
 
 
 def narrowed(source: h5py.Dataset, rows: slice, dtype: np.dtype, turned: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,8 @@ def check_folder(
     report.size = common_size(report.data, annotations or (), AVE._replace(**widths))
     _compare_with_config(report, config)
     annotations = annotations and _check_annotations(report, annotations)
-    check_features(report, _check_extraction(report), full, progress)
+    _check_extraction(report)
+    check_features(report, full, progress)
     check_labels(report, annotations)
     check_orders(report, annotations)
     return report
@@ -95,7 +96,7 @@ def _open_files(report: Report) -> None:
         report.add(NOTE, ["right_labels.h5"], f"{report.root / OLD_LABELS}: is not read, right_labels.h5 wins")
 
 
-def _check_extraction(report: Report) -> dict[str, object]:
+def _check_extraction(report: Report) -> None:
     path = report.root / EXTRACTION
     try:
         record = read_extraction(report.root)
@@ -107,11 +108,10 @@ def _check_extraction(report: Report) -> dict[str, object]:
     except InputError as error:
         cure = "put back the one that tools.extract_features wrote, or move it away: the networks are unknown then"
         report.add(ERROR, FEATURES, str(error), cure)
-        return {}
+        return
     if record:
         how = f"by {networks_of(record)}, {record.get('frames_per_second')} pictures a second"
         report.add(NOTE, FEATURES, f"{path}: the features were extracted from videos {how}; checkpoints keep this")
-    return record
 
 
 def _absence(path: Path) -> str:

@@ -1,12 +1,11 @@
 """Checks of feature files: their shapes, and whether their values are finite, in range and there at all."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from dataset.doctor.report import WARNING, WRONG, Report, reads
-from dataset.extraction.record import may_be_negative
 from dataset.features import FeatureFile
 from dataset.hdf5 import FAILURES, open_hdf5, unreadable
 from dataset.layout import FEATURES, FILES, NOISY
@@ -20,18 +19,14 @@ _MEMORY = 2**25  # bytes of rows in memory at a time
 Progress = Callable[[str, Sequence[slice]], Iterable[slice]]  # wraps the loop over the parts of a file, by its name
 
 
-def check_features(report: Report, record: Mapping[str, object], full: bool, progress: Progress) -> None:
-    """Check the feature files that could be opened, which were made as ``record`` says, if anything.
-
-    ``full`` reads every row, not only ``SAMPLED`` of them.
-    """
+def check_features(report: Report, full: bool, progress: Progress) -> None:
+    """Check the feature files that could be opened; ``full`` reads every row, not only ``SAMPLED`` of them."""
     for name in (*FEATURES, *NOISY[:2]):
         if name in report.data:
             with report.checking(name):
                 _require_shape(report, name)
                 if any(reads(setting, [name]) for setting in report.settings):
-                    least = -LARGEST if may_be_negative(record, name.split("_")[0]) else 0
-                    _check_values(report, name, least, full, progress)
+                    _check_values(report, name, full, progress)
 
 
 def _require_shape(report: Report, name: str) -> None:
@@ -49,7 +44,7 @@ def _require_shape(report: Report, name: str) -> None:
             raise InputError(f"{path}: maps of shape {shape[2:]}, expected {clean[2:]} as in {FEATURES[0]}")
 
 
-def _check_values(report: Report, name: str, least: float, full: bool, progress: Progress) -> None:
+def _check_values(report: Report, name: str, full: bool, progress: Progress) -> None:
     (shape, dtype), path = report.data[name], report.root / name
     if full:
         step = max(1, _MEMORY // (dtype.itemsize * math.prod(shape[1:])))
@@ -76,7 +71,7 @@ def _check_values(report: Report, name: str, least: float, full: bool, progress:
     if not finite.all():
         raise InputError(f"{path}: values that are not finite in {affected(~finite)}")
     for problem, found in (
-        (f"values outside {least:g} to {LARGEST:g}", (lowest < least) | (highest > LARGEST)),
+        (f"values outside -{LARGEST:g} to {LARGEST:g}", (lowest < -LARGEST) | (highest > LARGEST)),
         ("nothing but zeros, as if never written,", (lowest == 0) & (highest == 0)),
     ):
         if found.any():

@@ -1,10 +1,12 @@
 """Features of videos: maps of the pictures, vectors of the sound."""
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from functools import partial
+from itertools import chain, islice, repeat, takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +32,7 @@ Item = TypeVar("Item")
 VIDEO_SUFFIXES = frozenset(
     [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"]
 )  # of the files in a folder that count as videos
-DECODERS = 2  # videos decoded while another one goes through the networks
+DECODERS = min(16, max(2, os.cpu_count() or 2))  # videos decoded at once, in threads, while another is in the networks
 
 
 class FeatureExtractor:
@@ -159,17 +161,24 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     return dict(sorted(videos.items()))
 
 
-def ahead(items: Iterator[Item], number: int) -> Iterator[Item]:
-    """The items, computed in another thread up to ``number`` ahead."""
-    end = object()
-    with ThreadPoolExecutor(1) as thread:
-        pending = deque(thread.submit(next, items, end) for _ in range(number))
+def ahead(calls: Iterable[Callable[[], Item]], number: int, threads: int = 1) -> Iterator[Future[Item]]:
+    """What the calls give, in their order, computed in threads up to ``number`` ahead."""
+    calls = iter(calls)
+    with ThreadPoolExecutor(threads, thread_name_prefix="decoder") as pool:
+        pending = deque(pool.submit(call) for call in islice(calls, number))
         try:
-            while (item := pending.popleft().result()) is not end:
-                pending.append(thread.submit(next, items, end))
-                yield item
+            while pending:
+                pending.extend(pool.submit(call) for call in islice(calls, 1))
+                yield pending.popleft()
         finally:
-            thread.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
+
+
+def seconds_ahead(video: Video, number: int) -> Iterator[Second]:
+    """The seconds of a video, decoded up to ``number`` ahead."""
+    seconds = video.seconds()
+    results = (future.result() for future in ahead(repeat(partial(next, seconds, None)), number))
+    return takewhile(lambda second: second is not None, results)
 
 
 def extract_features(
@@ -186,8 +195,9 @@ def extract_features(
         progress: wraps the loop over the videos.
     """
     problems, num_segments = {}, extractor.settings.segments
-    for video_id, decoded in progress(_decoded(videos, extractor)):
-        name = videos[video_id].name
+    results = ahead((partial(_decoded, path, extractor) for path in videos.values()), DECODERS, DECODERS)
+    for (video_id, path), decoded in progress(zip(videos.items(), results, strict=True)):
+        name = path.name
         try:
             seconds, remarks = decoded.result()
             visual, audio = zip(*extractor.features(seconds), strict=True)
@@ -198,30 +208,14 @@ def extract_features(
         for remark in remarks:
             log.warning("warning: %s %s", name, remark)
         features = [torch.from_numpy(np.concatenate(parts)) for parts in (visual, audio)]
-        store.add(video_id, videos[video_id], *(_extended(each, each, num_segments).numpy() for each in features))
+        store.add(video_id, path, *(_extended(each, each, num_segments).numpy() for each in features))
     return problems
 
 
-def _decoded(
-    videos: Mapping[str, Path], extractor: FeatureExtractor
-) -> Iterator[tuple[str, Future[tuple[list[Second], list[str]]]]]:
-    """Each video with its decoded seconds and the remarks on them; a few videos are decoded ahead of the networks."""
-
-    def read(path: Path) -> tuple[list[Second], list[str]]:
-        video = extractor.video(path, extractor.settings.segments)
-        return list(video.seconds()), video.remarks()
-
-    pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
-    try:
-        ahead: deque[tuple[str, Future]] = deque()
-        for video_id, path in videos.items():
-            ahead.append((video_id, pool.submit(read, path)))
-            if len(ahead) > DECODERS:
-                yield ahead.popleft()
-        while ahead:
-            yield ahead.popleft()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _decoded(path: Path, extractor: FeatureExtractor) -> tuple[list[Second], list[str]]:
+    """The seconds of a video, and the remarks on them."""
+    video = extractor.video(path, extractor.settings.segments)
+    return list(video.seconds()), video.remarks()
 
 
 def _extended(rows: Tensor, before: Tensor, length: int) -> Tensor:

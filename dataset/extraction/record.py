@@ -52,11 +52,6 @@ def networks_of(record: Mapping[str, object]) -> str:
     return f"{visual} ({known['preprocessing']}) and {audio}" if visual == DEFAULT_VISUAL else f"{visual} and {audio}"
 
 
-def may_be_negative(record: Mapping[str, object], modality: str) -> bool:
-    """Whether the ``visual`` or ``audio`` features are of a network that does not end with a ReLU, as far as known."""
-    return record.get(modality, DEFAULT_VISUAL) not in (DEFAULT_VISUAL, DEFAULT_AUDIO)
-
-
 def read_extraction(root: Path) -> dict[str, object]:
     """The settings that ``tools.extract_features`` made the features of a folder with; empty if it has no record."""
     path = root / EXTRACTION

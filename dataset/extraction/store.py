@@ -67,7 +67,7 @@ class ExtractedFeatures:
             ids = "".join(f"{video_id}\n" for video_id in video_ids)
             others = {VIDEO_IDS: ids.encode(), EXTRACTION: extraction_text(self.settings).encode()}
         if annotations is not None:
-            others[ANNOTATIONS] = annotations_text(annotations).encode()
+            others[ANNOTATIONS] = annotations_text(annotations)
         write_features(self.out, self.names, video_ids, self._features, dtype, others)
 
     def remove(self) -> None:

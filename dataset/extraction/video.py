@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,7 @@ def picture_of(frame: av.VideoFrame, height: int | None = None, width: int | Non
     return upright(resized.to_ndarray(), frame)
 
 
+@dataclass
 class Video:
     """A video file, read once, second by second; ``prepare`` makes a network's picture of a frame.
 
@@ -54,17 +56,12 @@ class Video:
     second counts if half of it exists. All seconds are read, or as many as ``limit``.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        frames_per_second: int,
-        limit: int | None = None,
-        prepare: Callable[[av.VideoFrame], np.ndarray] = picture_of,
-    ) -> None:
-        self.path = path
-        self.prepare = prepare
-        self.frames_per_second = frames_per_second
-        self.limit = limit
+    path: Path
+    frames_per_second: int
+    limit: int | None = None
+    prepare: Callable[[av.VideoFrame], np.ndarray] = picture_of
+
+    def __post_init__(self) -> None:
         self.tracks: list[Track] = []
         self.lengths = [0, 0]  # seconds of picture and sound
         self.is_silent = True

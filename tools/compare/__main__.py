@@ -27,25 +27,17 @@ log = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = tool_parser("compare", __doc__, data_root_option("data of all runs"), cluster_options())
+    jobs = cluster_options("runs at a time, which share the cores and GPUs (default: 1)")
+    parser = tool_parser("compare", __doc__, data_root_option("data of all runs"), jobs)
     add = parser.add_argument
     add("--setting", choices=tuple(CONFIGS), help="whose entry script runs")
     compared = parser.add_mutually_exclusive_group()
-    compared.add_argument(
-        "--variants",
-        nargs="+",
-        metavar="NAME",
-        help="compare the full network with these variants; all is each of them, A+B is two in one network",
-    )
-    compared.add_argument(
-        "--compare",
-        nargs="+",
-        metavar="FLAG=VALUE,...",
-        help="compare values of flags of the entry script, each combination of them; the first is the reference",
-    )
+    variants = "variants to compare with the full network; all is each, A+B is two in one network"
+    compared.add_argument("--variants", nargs="+", metavar="NAME", help=variants)
+    values = "values of flags of the entry script to compare, each combination; the first is the reference"
+    compared.add_argument("--compare", nargs="+", metavar="FLAG=VALUE,...", help=values)
     add("--seeds", type=positive, default=5, metavar="N", help="runs of each, with seeds 1 to N (default: 5)")
     add("--out", type=Path, metavar="DIR", help="folder of the runs and the tables")
-    add("--jobs", type=positive, metavar="N", help="runs at a time, which share the cores and GPUs (default: 1)")
     add("--table", type=Path, metavar="OUT", help="only write the tables of the runs in this folder so far")
     args = parser.parse_args(arguments)
     if args.table is None:

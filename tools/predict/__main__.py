@@ -154,11 +154,11 @@ def no_localization(model: TrainedMAGAN) -> str | None:
 
 def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path) -> Prediction:
     """The events of a video."""
-    from dataset.extraction.extractor import ahead
+    from dataset.extraction.extractor import seconds_ahead
 
     video = extractor.video(path)
     progress = Progress(f"{path.name}, seconds", print_freq=10)
-    seconds = progress.track(ahead(video.seconds(), SECONDS_AHEAD), total=video.duration())
+    seconds = progress.track(seconds_ahead(video, SECONDS_AHEAD), total=video.duration())
     try:
         prediction = model.predict_parts(extractor.features(seconds))
     except ValueError as error:

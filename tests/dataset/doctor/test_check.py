@@ -208,7 +208,7 @@ def test_full_look_finds_rows_that_cannot_be_read(root):
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [(-1, "outside 0 to 10000"), (3e4, "outside 0 to 10000"), (0, "nothing but zeros")]
+    ("value", "what"), [(-3e4, "outside -10000 to 10000"), (3e4, "outside -10000 to 10000"), (0, "nothing but zeros")]
 )
 def test_odd_features_are_worth_a_warning(root, value, what):
     change(root / "visual_feature.h5", 0, value)
@@ -236,7 +236,7 @@ def test_huge_values_are_worth_a_warning_and_subnormal_ones_are_features(root, f
     write(root / "audio_feature.h5", values)
     report = look(root, full=full)
     assert only(report, WARNING).message.endswith(": 0")
-    assert "outside 0 to 10000" in only(report, WARNING).message
+    assert "outside -10000 to 10000" in only(report, WARNING).message
     assert all(map(report.can_run, BOTH))
 
 
@@ -574,7 +574,7 @@ def test_training_is_told_the_warnings(root):
     change(root / "audio_feature_noisy.h5", 0, -1)
     assert require_valid_data(root, MAGANConfig(), "supervised") == []
     (warning,) = require_valid_data(root, MAGANConfig(), "weakly")
-    assert warning.startswith(f"{root / 'audio_feature_noisy.h5'}: values outside 0 to 10000")
+    assert warning.startswith(f"{root / 'audio_feature_noisy.h5'}: values outside -10000 to 10000")
 
 
 # The published files, where the environment variable MAGAN_AVE_DATA names a folder that has them.
