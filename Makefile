@@ -32,6 +32,6 @@ check-gpu: .venv/installed
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-tools.txt
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-features.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@

@@ -10,22 +10,17 @@ import numpy as np
 from dataset.annotations import Annotation, annotations_text
 from dataset.features import channels_are_first, write_features
 from dataset.layout import ANNOTATIONS, FEATURES
-from utils.atomic import require_room
 from utils.errors import InputError, reason_of
 from utils.wording import counted, listed
-
-_FORMS = ("(t, h, w, c)", "(t, d)")
 
 
 def pack_arrays(folders: Sequence[Path], annotations: Sequence[Annotation], out: Path, dtype: str) -> None:
     """Write the features of the annotated videos in the layout, one row per annotation.
 
-    Args:
-        folders: of the visual features (t, h, w, c) or (t, c, h, w), and of the audio features (t, d) or (d, t).
+    The ``folders`` have arrays (t, h, w, c) or (t, c, h, w) of the pictures, and (t, d) or (d, t) of the sound.
 
     Raises:
-        InputError: names each video without a file, or the file that is damaged or has another shape than the first
-            one; ``out`` holds features already.
+        InputError: names what is missing, damaged or odd; ``out`` holds features already.
     """
     if present := [name for name in FEATURES if (out / name).exists()]:
         raise InputError(f"{out} already holds {present[0]}: name another folder")
@@ -34,23 +29,22 @@ def pack_arrays(folders: Sequence[Path], annotations: Sequence[Annotation], out:
         if missing := [video_id for video_id in dict.fromkeys(rows) if not _file_of(folder, video_id)]:
             count = counted(len(missing), "video has", "videos have")
             raise InputError(f"{folder}: {count} no .npy or .npz file of the video's id: {listed(missing)}")
-    first = read_video(folders, rows[0])
-    require_room(out, sum(array.size for array in first) * len(rows) * np.dtype(dtype).itemsize)
-    read = partial(read_video, folders, shapes=[array.shape for array in first])
-    write_features(out, FEATURES, rows, read, dtype, {ANNOTATIONS: annotations_text(annotations)})
+    lines = {ANNOTATIONS: annotations_text(annotations)}
+    write_features(out, FEATURES, rows, partial(read_video, folders), dtype, lines)
 
 
-def read_video(folders: Sequence[Path], video_id: str, shapes: Sequence = (None, None)) -> list[np.ndarray]:
-    """The features (t, h, w, c) and (t, d) of a video, of the ``shapes`` that are given."""
-    paths = [_file_of(folder, video_id) for folder in folders]
-    visual, audio = map(_array, paths)
+def read_video(folders: Sequence[Path], video_id: str) -> list[np.ndarray]:
+    """The features (t, h, w, c) and (t, d) of a video."""
+    visual_file, audio_file = (_file_of(folder, video_id) for folder in folders)
+    visual, audio = _array(visual_file), _array(audio_file)
     if channels_are_first((1, *visual.shape)):
         visual = np.moveaxis(visual, 1, -1)
     if audio.ndim == 2 and len(visual) == audio.shape[1] != audio.shape[0]:
         audio = audio.T
-    for path, array, form, shape in zip(paths, (visual, audio), _FORMS, shapes, strict=True):
-        if array.ndim != form.count(",") + 1 or len(array) != len(visual) or shape not in (None, array.shape):
-            raise InputError(f"{path}: shape {array.shape}, expected {shape or f'{form}, with the t of both'}")
+    if visual.ndim != 4:
+        raise InputError(f"{visual_file}: shape {visual.shape}, expected (t, h, w, c)")
+    if audio.ndim != 2 or len(audio) != len(visual):
+        raise InputError(f"{audio_file}: shape {audio.shape}, expected ({len(visual)}, d)")
     return [visual, audio]
 
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -15,8 +14,6 @@ from utils.errors import InputError, os_error_as_input_error
 from utils.progress import Progress
 from utils.signals import deferred_signals
 from utils.wording import command_line
-
-Row = TypeVar("Row")
 
 
 class ChannelsFirstError(InputError):
@@ -108,17 +105,14 @@ class FeatureFile:
 def write_features(
     root: Path,
     names: Sequence[str],
-    rows: Sequence[Row],
-    read: Callable[[Row], Sequence[np.ndarray]],
+    rows: Sequence[str],
+    read: Callable[[str], Sequence[np.ndarray]],
     dtype: str,
     others: Mapping[str, bytes],
 ) -> None:
-    """Write feature files into a folder and other files with them, by name: all of them, or none.
+    """Write feature files into a folder, and other files with them, by name: all of them, or none.
 
-    ``read`` gives the features of a row for each of the files.
-
-    Raises:
-        InputError: a value is not finite in ``dtype``, or a file cannot be written.
+    ``read`` gives a row of each feature file; one of another shape or not finite in ``dtype`` is an ``InputError``.
     """
     with os_error_as_input_error(root), deferred_signals() as deliver_signals, ExitStack() as stack:
         files = [stack.enter_context(new_hdf5(root / name)) for name in names]
@@ -126,11 +120,14 @@ def write_features(
         for number, row in enumerate(progress.track(rows, total=len(rows))):
             deliver_signals()
             for name, file, values in zip(names, files, read(row), strict=True):
-                data = file.require_dataset("avadataset", (len(rows), *values.shape), dtype)
+                if not number:
+                    file.create_dataset("avadataset", (len(rows), *values.shape), dtype)
+                if values.shape != (expected := file["avadataset"].shape[1:]):
+                    raise InputError(f"{root / name}: row {number} ({row}) has shape {values.shape}, not {expected}")
                 with np.errstate(over="ignore"):
                     narrow = values.astype(dtype)
                 if not np.isfinite(narrow).all():
                     raise InputError(f"{root / name}: row {number} ({row}) has values that are not finite in {dtype}")
-                data[number] = narrow
+                file["avadataset"][number] = narrow
         for name, contents in others.items():
             stack.enter_context(atomic_write(root / name)).write_bytes(contents)

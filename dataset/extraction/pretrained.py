@@ -18,8 +18,7 @@ from utils.errors import InputError
 from utils.packages import require_packages
 
 LONGEST_WINDOW = 10  # s of sound that go through a network at once
-FRAME, HOP = 400, 160  # samples of a frame of AST's spectrogram, and from one to the next
-MOST_TOKENS = 16  # of a picture that are no part of its map: class and registers
+HOP = 160  # samples from a column of AST's spectrogram to the next
 UNUSED = ("pooler", "mask", "head", "classifier")  # in names of weights that a file may lack: features do not use them
 
 
@@ -46,7 +45,7 @@ class Pretrained(nn.Module):
                 network, loaded = transformers.AutoModel.from_pretrained(name, **how)
             self.processor = getattr(transformers, processor).from_pretrained(name, trust_remote_code=False)
         except Exception as error:  # there is no end to what a damaged or unknown network makes it raise
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())[:300].rstrip(".")
             raise InputError(
                 f"{name}: cannot be loaded as a network of transformers: {reason}. Expected a name on its hub, or a "
                 "folder with config.json, preprocessor_config.json and model.safetensors"
@@ -79,18 +78,15 @@ class PretrainedPictures(Pretrained):
         if x.ndim == 4:  # (n, c, h, w)
             return x.permute(0, 2, 3, 1)
         h, w = (-(-side // self.patch) for side in pictures.shape[-2:])
-        if x.ndim != 3 or not 0 <= x.shape[1] - h * w <= MOST_TOKENS:
-            raise InputError(
-                f"{self.name}: gives {tuple(x.shape[1:])} for a picture, which is no map of {h} x {w} tokens"
-            )
+        if x.ndim != 3 or x.shape[1] < h * w:
+            raise InputError(f"{self.name}: gives {tuple(x.shape[1:])} for a picture, not a map of {h} x {w} tokens")
         return x[:, x.shape[1] - h * w :].unflatten(1, (h, w))  # class and registers come first
 
 
 class PretrainedSound(Pretrained):
-    """AST, or a network of the wav2vec 2.0 family (HuBERT, WavLM, Data2Vec): the mean over each second.
+    """AST, or a network of the wav2vec 2.0 family (HuBERT, WavLM, Data2Vec): the mean of the vectors of each second.
 
-    A vector belongs to the second that the middle of the sound it describes lies in. ``segments`` are the seconds of a
-    training video, so that no window is longer.
+    A vector belongs to the second in which its sound begins. No window is longer than the ``segments`` of a video.
     """
 
     def __init__(self, name: str, segments: int) -> None:
@@ -98,11 +94,9 @@ class PretrainedSound(Pretrained):
         config, longest = self.network.config, LONGEST_WINDOW
         self.bands = None  # of AST's spectrogram
         if hasattr(config, "conv_stride"):  # convolutions over samples
-            self.stride, self.field = math.prod(config.conv_stride), 1
-            for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
-                self.field = (self.field - 1) * stride + kernel
+            self.stride = math.prod(config.conv_stride)
         elif hasattr(config, "time_stride"):  # patches of a spectrogram, 10 ms to a column
-            self.stride, self.field = config.time_stride * HOP, (config.patch_size - 1) * HOP + FRAME
+            self.stride = config.time_stride * HOP
             self.bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
             self.columns = (config.max_length - config.patch_size) // config.time_stride + 1
             longest = min(longest, config.max_length * HOP // SAMPLE_RATE)
@@ -112,13 +106,12 @@ class PretrainedSound(Pretrained):
 
     def prepare(self, sound: np.ndarray) -> Tensor:
         """What the processor makes of the sound, (1, ...)."""
-        inputs = self.processor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        return inputs["input_values"]
+        return self.processor(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_values"]
 
     def forward(self, sound: Tensor) -> Tensor:
         """Vectors (t, c) of the seconds of prepared sound."""
         x = self.hidden(sound)[0]
         if self.bands:  # the tokens of class and distillation come first, then band after band
             x = x[-self.bands * self.columns :].unflatten(0, (self.bands, self.columns)).mean(dim=0)
-        middles = torch.arange(len(x)) * self.stride + self.field // 2
-        return torch.stack([part.mean(dim=0) for part in x.split(torch.bincount(middles // SAMPLE_RATE).tolist())])
+        numbers = torch.bincount(torch.arange(len(x)) * self.stride // SAMPLE_RATE)  # of the vectors of each second
+        return torch.stack([vectors.mean(dim=0) for vectors in x.split(numbers.tolist())])
