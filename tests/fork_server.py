@@ -105,6 +105,8 @@ def run(program: str) -> int:
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
+    with suppress(ImportError):  # few tests need it, and it takes as long as all others
+        from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel  # noqa: F401
     # Where the home cannot be written, Matplotlib makes a folder that the first process to end would remove.
     atexit.unregister(shutil.rmtree)
     gc.collect()
