@@ -37,13 +37,17 @@ class Pretrained(nn.Module):
 
         transformers.utils.logging.disable_progress_bar()
         warnings.filterwarnings("ignore", "At least one mel filter")  # AST's own filters have some
-        how = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, "trust_remote_code": False}
+        how = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+
+        def load(**where: bool) -> tuple:
+            network = transformers.AutoModel.from_pretrained(name, **how, **where, trust_remote_code=False)
+            return *network, getattr(transformers, processor).from_pretrained(name, **where, trust_remote_code=False)
+
         try:
-            try:  # the cache, or a folder: a connection that fails is tried for minutes
-                network, loaded = transformers.AutoModel.from_pretrained(name, local_files_only=True, **how)
+            try:  # a folder, or the cache: a connection that fails is tried for minutes
+                network, loaded, self.processor = load(local_files_only=True)
             except OSError:
-                network, loaded = transformers.AutoModel.from_pretrained(name, **how)
-            self.processor = getattr(transformers, processor).from_pretrained(name, trust_remote_code=False)
+                network, loaded, self.processor = load()
         except Exception as error:  # there is no end to what a damaged or unknown network makes it raise
             reason = " ".join(str(error).split())[:300].rstrip(".")
             raise InputError(
