@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from configs import CONFIGS, PUBLISHED_VALUES, load_config
 from configs.ave import EVENTS
 from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
+from model.observation import Observation, observed
 from model.settings import MODELS
 from utils.arithmetic import allow_tf32, finite, parameter_dtype
 
@@ -39,6 +41,7 @@ class Prediction(NamedTuple):
     classes: np.ndarray  # (t,), int64; background is the class after the events
     event_probability: np.ndarray  # (t,), float64, that a second shows an event
     class_probability: np.ndarray  # (t, K), float64, over the events; weakly, K counts background as the last class
+    observation: Observation | None = None  # if asked for: NumPy, float32, attention (t, h, w) and gates (t,)
 
 
 class TrainedMAGAN:
@@ -67,7 +70,7 @@ class TrainedMAGAN:
         self.extraction = dict(extraction or {})
         self.scores = dict(scores or {})
 
-    def predict(self, visual: Features, audio: Features) -> Prediction | list[Prediction]:
+    def predict(self, visual: Features, audio: Features, observe: bool = False) -> Prediction | list[Prediction]:
         """Predict the events of one video or of several of the same length.
 
         A video longer than ``segments`` is read in windows that overlap by half, and their probabilities are averaged
@@ -77,6 +80,7 @@ class TrainedMAGAN:
         Args:
             visual: (t, h, w, 512) or (b, t, h, w, 512), NumPy or torch, any float type.
             audio: (t, 128) or (b, t, 128), likewise.
+            observe: keep attention and gates, too, averaged like the probabilities: 1.4 MB an hour for 7 x 7 maps.
 
         Returns:
             A ``Prediction``, or a list of b.
@@ -85,21 +89,22 @@ class TrainedMAGAN:
             ValueError: a shape or type does not fit, or a feature or output is not finite; the message says which.
         """
         visual, audio, single = self._tensors(visual, audio)
-        predictions = self._predictions([(visual, audio)])
+        predictions = self._predictions([(visual, audio)], observe)
         return predictions[0] if single else predictions
 
-    def predict_parts(self, parts: Iterable[tuple[Features, Features]]) -> Prediction:
+    def predict_parts(self, parts: Iterable[tuple[Features, Features]], observe: bool = False) -> Prediction:
         """Predict the events of one video whose features come in parts, as ``predict`` does for all of them at once.
 
         Holds a window and a part in memory, so that a video may have any length.
 
         Args:
             parts: visual (t, h, w, 512) and audio (t, 128) of consecutive seconds, a few at a time.
+            observe: as ``predict``.
 
         Raises:
             ValueError: as ``predict``.
         """
-        return self._predictions(self._tensors(*part)[:2] for part in parts)[0]
+        return self._predictions((self._tensors(*part)[:2] for part in parts), observe)[0]
 
     def _tensors(self, visual: Features, audio: Features) -> tuple[Tensor, Tensor, bool]:
         """Features (b, t, ...) on the device of the network, and whether they were those of a single video."""
@@ -139,47 +144,72 @@ class TrainedMAGAN:
             raise ValueError(f"{modality} features are not all finite as {dtype}, or too large for it")
         return features
 
-    def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]]) -> list[Prediction]:
+    def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]], observe: bool) -> list[Prediction]:
         """The predictions for b videos whose features (b, t, ...) come in parts."""
-        event, classes = (probabilities.cpu().numpy() for probabilities in self._probabilities(parts))
+        values = {name: each.cpu().numpy() for name, each in self._per_second(parts, observe).items()}
+        event, classes = values.pop("event"), values.pop("classes")
         if not (np.isfinite(event).all() and np.isfinite(classes).all()):
             raise ValueError("the network's outputs are not finite: the features are too large for its arithmetic")
-        return [self._prediction(*video) for video in zip(event, classes, strict=True)]
+        return [
+            self._prediction(event[i], classes[i], _observation(values, i) if observe else None)
+            for i in range(len(event))
+        ]
 
     @torch.inference_mode()
-    def _probabilities(self, parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Event probability (b, t) and class probability (b, t, K), float64. Nothing here waits for the device."""
+    def _per_second(self, parts: Iterable[tuple[Tensor, Tensor]], observe: bool) -> dict[str, Tensor]:
+        """``event`` probability (b, t) and probability of ``classes`` (b, t, K), float64, and what is observed.
+
+        Means over the windows that show a second. Nothing here waits for the device.
+        """
         allow_tf32(False)
         windows = Windows(parts, self.segments)
-        found = []  # of each window: its first second, event probability (b, t) and class probability (b, K)
-        for start, visual, audio in windows:
-            outputs = self.network(visual, audio)
-            event = torch.sigmoid(outputs.is_event.double())
-            found.append((start, event, self.network.class_probability(outputs).double()))
-        (b, t), k, length = found[0][1].shape, found[0][2].shape[-1], max(windows.length, self.segments)
-        event_sum = found[0][1].new_zeros(b, length)
-        class_sum = found[0][1].new_zeros(b, length, k)
-        count = found[0][1].new_zeros(length)
-        for start, event, classes in found:
-            seconds = slice(start, start + t)
-            event_sum[:, seconds] += event
-            class_sum[:, seconds] += classes.unsqueeze(1)
-            count[seconds] += 1
-        event, classes = event_sum / count, class_sum / count.unsqueeze(-1)
-        return event[:, : windows.length], classes[:, : windows.length]
+        found: list[tuple[int, dict[str, Tensor]]] = []  # of each window: its first second, values (b, t, ...)
+        with observed(self.network) if observe else nullcontext() as observation:
+            for start, visual, audio in windows:
+                outputs = self.network(visual, audio)
+                event = torch.sigmoid(outputs.is_event.double())
+                classes = self.network.class_probability(outputs).double().unsqueeze(1)  # (b, 1, K)
+                values = {"event": event, "classes": classes.expand(-1, self.segments, -1)}
+                if observation:
+                    for name, each in observation()._asdict().items():
+                        if each is not None:
+                            regions = visual.shape[2:4] if each.ndim == 3 else ()
+                            values[name] = each.float().view(*each.shape[:2], *regions)  # (b, t, h, w) or (b, t)
+                found.append((start, values))
+        return {name: _mean(found, name, windows.length) for name in found[0][1]}
 
-    def _prediction(self, event: np.ndarray, classes: np.ndarray) -> Prediction:
+    def _prediction(self, event: np.ndarray, classes: np.ndarray, observation: Observation | None = None) -> Prediction:
         config = self.network.config
         best = classes.argmax(axis=-1)
         decided = np.where(event > config.event_threshold, best, config.num_events)
-        joint = event * classes.max(axis=-1)
-        bounds = np.flatnonzero(np.diff(decided)) + 1
-        events = [
-            Event(self.class_names[decided[start]], int(start), int(end), float(joint[start:end].mean()))
-            for start, end in zip([0, *bounds], [*bounds, len(decided)], strict=True)
-            if decided[start] < config.num_events
-        ]
-        return Prediction(events, decided, event, classes)
+        events = events_of(decided, event * classes.max(axis=-1), self.class_names)
+        return Prediction(events, decided, event, classes, observation)
+
+
+def events_of(classes: np.ndarray, probability: np.ndarray, names: Sequence[str]) -> list[Event]:
+    """The events in classes (t,), background after ``names``, each with the mean of ``probability`` (t,)."""
+    bounds = np.flatnonzero(np.diff(classes)) + 1
+    return [
+        Event(names[classes[start]], int(start), int(end), float(probability[start:end].mean()))
+        for start, end in zip([0, *bounds], [*bounds, len(classes)], strict=True)
+        if classes[start] < len(names)
+    ]
+
+
+def _mean(found: Sequence[tuple[int, dict[str, Tensor]]], name: str, length: int) -> Tensor:
+    """The mean (b, length, ...) of values (b, t, ...) of windows, given with their first seconds."""
+    first = found[0][1][name]
+    b, t, *rest = first.shape
+    total, count = first.new_zeros(b, max(length, t), *rest), first.new_zeros(max(length, t), *[1] * len(rest))
+    for start, values in found:
+        total[:, start : start + t] += values[name]
+        count[start : start + t] += 1
+    return (total / count)[:, :length]
+
+
+def _observation(values: Mapping[str, np.ndarray], video: int) -> Observation:
+    """Attention and gates of a video among ``values`` (b, t, ...) by name."""
+    return Observation(*(values[name][video] if name in values else None for name in Observation._fields))
 
 
 def _as_numbers(modality: str, features: object) -> np.ndarray:

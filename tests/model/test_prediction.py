@@ -11,6 +11,7 @@ import torch
 from configs.ave import EVENTS
 from engine.checkpoint import save_checkpoint
 from model import Event, load_magan
+from model.observation import observed
 from model.prediction import TrainedMAGAN, Windows
 from tests.model.conftest import inputs, published_checkpoint
 from tools.reference import seeded
@@ -158,14 +159,31 @@ def test_windows_cover_every_second_and_overlap_by_half_whatever_the_parts(size)
                 assert torch.equal(audio, -visual)
 
 
+def test_attention_and_gates_of_a_second_are_means_over_its_windows_and_kept_only_if_asked_for(model, test_set):
+    """15 seconds are read as the windows 0 to 10 and 5 to 15."""
+    visual, audio = (np.concatenate(list(each[:2]))[:15].astype(np.float32) for each in test_set)
+    assert model.predict(visual, audio).observation is None
+    given = model.predict(visual, audio, observe=True).observation
+    with observed(model.network) as observation, torch.inference_mode():
+        seen = []
+        for start in (0, 5):
+            model.network(*(torch.from_numpy(each[None, start : start + 10]) for each in (visual, audio)))
+            seen.append([values[0].numpy() for values in observation()])
+    for values, first, second in zip(given, *seen, strict=True):
+        expected = np.concatenate([first[:5], (first[5:] + second[:5]) / 2, second[5:]])
+        np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=1e-6)
+    assert given.visual_attention.shape == (15, 2, 2)
+    np.testing.assert_allclose(given.audio_guided_attention.sum(axis=(1, 2)), 1, atol=1e-5)
+
+
 def test_video_in_parts_is_predicted_as_at_once(model, test_set):
     visual, audio = (np.concatenate(list(each[:3]))[:23] for each in test_set)
-    expected = model.predict(visual, audio)
+    expected = model.predict(visual, audio, observe=True)
     for size in (1, 4, 23):
         parts = [(visual[start : start + size], audio[start : start + size]) for start in range(0, 23, size)]
-        prediction = model.predict_parts(iter(parts))
+        prediction = model.predict_parts(iter(parts), observe=True)
         assert [event[:3] for event in prediction.events] == [event[:3] for event in expected.events]
-        for given, complete in zip(prediction[1:], expected[1:], strict=True):
+        for given, complete in zip(prediction[1:4] + prediction[4], expected[1:4] + expected[4], strict=True):
             np.testing.assert_allclose(given, complete, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="audio features have shape"):
         model.predict_parts([(visual, audio[:, :5])])
