@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from utils.errors import InputError
+from utils.errors import InputError, os_error_as_input_error
 
 SUFFIX = ".partial"
 
@@ -44,3 +44,9 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8; bytes of file names that are not UTF-8, which Python has as surrogates, as ``\\udc..``."""
+    with os_error_as_input_error(path), atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

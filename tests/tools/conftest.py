@@ -2,19 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
-from dataset.annotations import Annotation
+from dataset.annotations import Annotation, read_annotations, segment_labels
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.vggish import VGGish
 from dataset.extraction.weights import KERAS
-from tests.processes import ENVIRONMENT, Process, finished
+from tests.conftest import CONFIGS, SCRIPTS
+from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tests.videos import grey, silence, stripes, tone, write_video
 from tests.weights import NAMINGS, keras_weights, write_keras
 
@@ -152,3 +156,57 @@ def slurm(tmp_path):
         script.write_text(f'#!/bin/sh\necho "$@" >> "{calls}/{name}"\n{copy}\necho "{answer}"\n')
         script.chmod(0o755)
     return {**ENVIRONMENT, "PATH": f"{commands}:{os.environ['PATH']}"}, calls
+
+
+@pytest.fixture(scope="session")
+def checkpoint(made_once, run, extraction) -> Path:
+    """A small supervised network that has learned the footage's events."""
+    return made_once("learned", lambda folder: learn(run, extraction, folder)) / "run/best.pth.tar"
+
+
+def learn(run, extraction, root: Path) -> None:
+    root.mkdir()
+    for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt", "extraction.json"):
+        shutil.copy(extraction.folder / name, root)
+    labels = segment_labels(read_annotations(root / "Annotations.txt", 5), 5)
+    for name, key, values in (
+        ("right_labels", "avadataset", labels),
+        ("train_order", "order", [*range(8), 10]),
+        ("val_order", "order", [8]),
+        ("test_order", "order", [9]),
+    ):
+        with h5py.File(root / f"{name}.h5", "w") as file:
+            file[key] = np.asarray(values)
+    config = json.loads((ROOT / "configs" / CONFIGS["supervised"]).read_text())
+    config["model"] |= {"num_events": len(EVENTS), "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+    config["training"] |= {"n_epoch": 30, "eval_freq": 30, "lr": 1e-3, "batch_size": 3, "num_workers": 0}
+    config["training"]["lr_milestones"] = [1000]
+    (root / "config.json").write_text(json.dumps(config))
+    run(
+        SCRIPTS["supervised"],
+        *("--gpu", "cpu", "--data_root", root, "--config", root / "config.json", "--snapshot_pref", root / "run"),
+    )
+
+
+@pytest.fixture(scope="session")
+def clip(made_once) -> Path:
+    """Twelve seconds that no network was trained on: a horn from 6 to 10 s."""
+
+    def write(folder):
+        folder.mkdir()
+        film(folder / "new.mp4", "Horn", 6, 10, 12)
+
+    return made_once("clip", write) / "new.mp4"
+
+
+@pytest.fixture(scope="session")
+def predicted(made_once, run, checkpoint, weights, clip) -> Path:
+    """The events of the clip: a folder with all files that the command writes, and ``printed.txt``."""
+
+    def predict(out):
+        out.mkdir()
+        flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--tsv", out / "events.tsv")
+        flags += tuple(each for flag in ("plot", "render", "page", "vtt") for each in (f"--{flag}", out))
+        (out / "printed.txt").write_text(run("tools.predict", clip, *flags).stdout)
+
+    return made_once("predicted", predict)

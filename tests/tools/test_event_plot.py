@@ -1,7 +1,5 @@
 """The picture of a prediction: every second and event of a video of any length, and frames that stay apart."""
 
-from types import SimpleNamespace
-
 import matplotlib.image
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +14,7 @@ from tools.predict import event_plot
 from tools.predict.event_plot import TALLEST, Row, _draw_events, _in_words, plot_events, rows_of
 
 LONGEST = "Female speech, woman speaking"
-MODEL = SimpleNamespace(network=SimpleNamespace(config=SimpleNamespace(event_threshold=0.7)))
+THRESHOLD = 0.7
 HOUR = 3600
 
 
@@ -75,7 +73,7 @@ def test_every_event_shows_its_probability(seconds):
 def test_frames_stand_apart_whatever_their_colour(tmp_path, level):
     """Along a line through the strip, each frame ends at something lighter or darker than itself."""
     video = write_video(tmp_path / "video.mp4", 10, lambda _: grey(level), tone(440, 1, 2))
-    plot_events(tmp_path / "video.png", video, read_sound(video), prediction(10, Event("Horn", 1, 3, 0.9)), MODEL)
+    plot_events(tmp_path / "video.png", video, read_sound(video), prediction(10, Event("Horn", 1, 3, 0.9)), THRESHOLD)
     shown = matplotlib.image.imread(tmp_path / "video.png")[..., :3].mean(axis=-1)
     line = shown[round(0.7 * DPI)]  # through the frames
     inside = np.abs(line - level / 255) < 0.1
@@ -93,8 +91,8 @@ def test_silence_then_sound_is_drawn_without_warnings(tmp_path, first):
     sound = np.zeros(65 * SAMPLE_RATE, np.float32)
     sound[first : -10 if first > 520 else first + 1] = 0.5
     video = write_video(tmp_path / "video.mp4", 65, lambda _: grey(80), None, frame_rate=2)
-    plot_events(tmp_path / "video.png", video, sound, prediction(65), MODEL)
-    plot_events(tmp_path / "short.png", video, sound[: 5 * SAMPLE_RATE], prediction(5), MODEL)
+    plot_events(tmp_path / "video.png", video, sound, prediction(65), THRESHOLD)
+    plot_events(tmp_path / "short.png", video, sound[: 5 * SAMPLE_RATE], prediction(5), THRESHOLD)
 
 
 def test_long_video_is_drawn_row_by_row(tmp_path):
@@ -102,7 +100,7 @@ def test_long_video_is_drawn_row_by_row(tmp_path):
     video = write_video(tmp_path / "video.mp4", 125, lambda t: grey(int(t)), silence)
     sound = np.concatenate([read_sound(video), np.zeros(5 * 16000, np.float32)])
     events = (Event("Horn", 10, 20, 0.91), Event("Bark", 70, 71, 0.82), Event(LONGEST, 126, 130, 0.73))
-    plot_events(tmp_path / "video.png", video, sound, prediction(130, *events), MODEL)
+    plot_events(tmp_path / "video.png", video, sound, prediction(130, *events), THRESHOLD)
     height, width, _ = matplotlib.image.imread(tmp_path / "video.png").shape
     assert width == event_plot.WIDE * DPI
     assert height > 3 * DPI * sum(event_plot.MANY_ROWS)

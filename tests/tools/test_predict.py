@@ -14,72 +14,16 @@ import pytest
 import torch
 
 from configs.ave import EVENTS as AVE_EVENTS
-from dataset.annotations import read_annotations, segment_labels
 from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import pictures_at, read_sound
 from engine.checkpoint import save_checkpoint
 from model import load_magan
-from tests.conftest import CONFIGS, SCRIPTS
-from tests.processes import ROOT
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, silence, tone, write_video
 from tools.predict.__main__ import main
 from utils.errors import InputError
 
 pytestmark = pytest.mark.slow  # the first one waits for the footage's features
-
-
-@pytest.fixture(scope="module")
-def checkpoint(made_once, run, extraction):
-    """A small supervised network that has learned the footage's events."""
-    return made_once("learned", lambda folder: learn(run, extraction, folder)) / "run/best.pth.tar"
-
-
-def learn(run, extraction, root):
-    root.mkdir()
-    for name in ("visual_feature.h5", "audio_feature.h5", "Annotations.txt", "extraction.json"):
-        shutil.copy(extraction.folder / name, root)
-    labels = segment_labels(read_annotations(root / "Annotations.txt", 5), 5)
-    for name, key, values in (
-        ("right_labels", "avadataset", labels),
-        ("train_order", "order", [*range(8), 10]),
-        ("val_order", "order", [8]),
-        ("test_order", "order", [9]),
-    ):
-        with h5py.File(root / f"{name}.h5", "w") as file:
-            file[key] = np.asarray(values)
-    config = json.loads((ROOT / "configs" / CONFIGS["supervised"]).read_text())
-    config["model"] |= {"num_events": len(EVENTS), "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
-    config["training"] |= {"n_epoch": 30, "eval_freq": 30, "lr": 1e-3, "batch_size": 3, "num_workers": 0}
-    config["training"]["lr_milestones"] = [1000]
-    (root / "config.json").write_text(json.dumps(config))
-    run(
-        SCRIPTS["supervised"],
-        *("--gpu", "cpu", "--data_root", root, "--config", root / "config.json", "--snapshot_pref", root / "run"),
-    )
-
-
-@pytest.fixture(scope="module")
-def clip(made_once):
-    """Twelve seconds that no network was trained on: a horn from 6 to 10 s."""
-
-    def write(folder):
-        folder.mkdir()
-        film(folder / "new.mp4", "Horn", 6, 10, 12)
-
-    return made_once("clip", write) / "new.mp4"
-
-
-@pytest.fixture(scope="module")
-def predicted(made_once, run, checkpoint, weights, clip):
-    """The events of the clip: a folder with ``new.png``, ``new.mp4`` and ``printed.txt``."""
-
-    def predict(out):
-        out.mkdir()
-        flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--plot", out, "--render", out)
-        (out / "printed.txt").write_text(run("tools.predict", clip, *flags).stdout)
-
-    return made_once("predicted", predict)
 
 
 def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds(predicted):
@@ -92,7 +36,8 @@ def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds
 
 
 def test_picture_and_rendered_video_are_written(predicted, clip):
-    assert sorted(path.name for path in predicted.iterdir()) == ["new.mp4", "new.png", "printed.txt"]
+    files = ["events.tsv", "index.html", "new.html", "new.mp4", "new.png", "new.vtt", "printed.txt"]
+    assert sorted(path.name for path in predicted.iterdir()) == files
     assert (predicted / "new.png").read_bytes().startswith(b"\x89PNG")
     assert len(decoded(predicted / "new.mp4", 1)[0]) == 12
     sound, before = read_sound(predicted / "new.mp4"), read_sound(clip)
@@ -241,10 +186,15 @@ def test_file_name_that_is_not_text_is_printed_with_its_bytes_escaped(run, check
         pytest.skip("this file system has no names that are not UTF-8")
     (tmp_path / "out").mkdir()
     flags = ("--checkpoint", checkpoint, "--weights", weights, *EXTRACTION)
-    outputs = ("--plot", tmp_path / "out", "--render", tmp_path / "out")
+    out = tmp_path / "out"
+    outputs = ("--plot", out, "--render", out, "--page", out, "--vtt", out, "--tsv", out / "table.tsv")
     text = run("tools.predict", path, *flags, *outputs).stdout
     assert text.splitlines()[0] == r"caf\udce9.mp4, 0:05"
-    assert sorted(os.fsencode(each.name) for each in (tmp_path / "out").iterdir()) == [b"caf\xe9.mp4", b"caf\xe9.png"]
+    names = [b"caf\xe9.html", b"caf\xe9.mp4", b"caf\xe9.png", b"caf\xe9.vtt", b"index.html", b"table.tsv"]
+    assert sorted(os.fsencode(each.name) for each in out.iterdir()) == names
+    assert 'src="../caf%E9.mp4"' in (out / os.fsdecode(names[0])).read_text()
+    assert 'href="caf%E9.html"' in (out / "index.html").read_text()
+    assert r"caf\udce9.mp4" in (out / "table.tsv").read_text()
     (video,) = json.loads(run("tools.predict", tmp_path, *flags, "--json").stdout)["videos"]
     assert Path(video["video"]) == path
 
@@ -349,7 +299,9 @@ def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, wei
 
 def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, trained, clip, weights, tmp_path):
     checkpoint = trained("weakly") / "best.pth.tar"
-    (tmp_path / "new.mp4").write_bytes(clip.read_bytes())
+    index, copy = tmp_path / "index.mp4", tmp_path / "new.mp4.mp4"
+    for path in (index, copy, tmp_path / "new.mp4"):
+        path.write_bytes(clip.read_bytes())
     for arguments, sentence in {
         (clip, "--checkpoint", tmp_path / "none.pth.tar"): "none.pth.tar: does not exist",
         (tmp_path / "none.mp4", "--checkpoint", checkpoint): "none.mp4: not a file",
@@ -357,6 +309,13 @@ def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, t
         (clip, "--checkpoint", checkpoint, "--plot", tmp_path / "nowhere" / "a.png"): "nowhere is not a directory",
         (clip, "--checkpoint", checkpoint, "--render", clip): "is one of the videos themselves",
         (clip, clip, "--checkpoint", checkpoint, "--plot", tmp_path / "a.png"): "expected one for 2 videos",
+        (clip, clip, "--checkpoint", checkpoint, "--page", tmp_path / "a.html"): "expected one for 2 videos",
+        (clip, copy, "--checkpoint", checkpoint, "--page", tmp_path): "new.mp4.mp4 is one of the videos themselves",
+        (index, "--checkpoint", checkpoint, "--page", tmp_path): "rename the video index",
+        (clip, "--checkpoint", checkpoint, "--vtt", tmp_path / "a.srt"): "ends in .vtt",
+        (clip, "--checkpoint", checkpoint, "--tsv", tmp_path): "expected a name in a directory that exists",
+        (clip, "--checkpoint", checkpoint, "--tsv", clip): "is one of the videos themselves",
+        (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--tsv", tmp_path / "a.tsv"): "have one name",
         (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--plot", tmp_path): "have one name",
         (clip, "--checkpoint", checkpoint, "--segments", 3): "segments is 3, expected at least 4",
         (clip, "--checkpoint", checkpoint, "--annotations", tmp_path / "none.txt"): "none.txt",
@@ -367,4 +326,4 @@ def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, t
             main()
         assert sentence in str(error.value)
     assert capsys.readouterr().out == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["new.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.mp4", "new.mp4", "new.mp4.mp4"]

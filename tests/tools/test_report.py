@@ -1,5 +1,6 @@
 """The report and predictions.csv: their numbers are those of ``--evaluate``, and the page is self-contained."""
 
+import base64
 import csv
 import json
 import re
@@ -161,6 +162,33 @@ def test_split_with_one_event_or_none_is_reported_without_what_it_cannot_show(ru
         assert "Not available: all videos of the split show one event" in (out / "report.html").read_text("utf-8")
         missing = {"modalities"} if name == "one" else {"modalities", "gates"}
         assert {path.stem for path in out.glob("*.png")} == (PICTURES | CURVES) - missing
+
+
+@pytest.mark.slow
+def test_videos_that_are_shown_get_pages_with_the_truth(run, checkpoint, footage, tmp_path):
+    """Of the nine training videos, all of which are shown, one is in the folder; warnings name the others."""
+    video, out = footage.good[0], tmp_path / "report"
+    (tmp_path / "videos").mkdir()
+    shutil.copy(footage.folder / f"{video.video_id}.mp4", tmp_path / "videos")
+    flags = ("--gpu", "cpu", "--split", "train", "--videos", tmp_path / "videos", "--out", out)
+    said = run("tools.report", checkpoint.parent, *flags).stderr
+    assert said.count("has no page: no video is called ") == 8
+    assert f"row 7 has no page: no video is called {footage.good[7].video_id}\n" in said
+
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    assert [reference for reference in page.references if not reference.startswith("data:")] == ["video_00000.html"]
+    html = (out / "video_00000.html").read_text(encoding="utf-8")
+    assert f'src="../videos/{video.video_id}.mp4"' in html
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+    spans = {kind: [(each["name"], each["start"], each["end"]) for each in data[kind]] for kind in ("truth", "events")}
+    assert spans["truth"] == [(video.event, video.start, video.end)]
+    predicted = [row["predicted"] for row in predictions(out / "predictions.csv") if row["id"] == video.video_id]
+    expected = [
+        next((name for name, start, end in spans["events"] if start <= k < end), "background") for k in range(5)
+    ]
+    assert predicted == expected
+    assert len(base64.b64decode(data["attention"]["m1"]["values"])) == 5 * 7 * 7
+    assert [gate["name"] for gate in data["gates"]] == ["picture gate", "sound gate", "multimodal gate m"]
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(run, tmp_path, trained, data_root):

@@ -1,6 +1,5 @@
 """The tables of a comparison: ``table.csv``, ``table.md``, and ``table.html`` with a picture."""
 
-import base64
 import csv
 import io
 import logging
@@ -9,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from configs import SETTING_NAMES
 from engine.evaluation.measures import Measures
 from engine.evaluation.summary import LEAST_AUC, LEAST_BACKGROUND_RECALL, localization_warning
 from tools.compare.picture import draw_comparison
 from tools.compare.plan import Plan
 from tools.compare.results import Estimate, Result, differences, read_result, summary
-from utils.atomic import atomic_write
-from utils.errors import os_error_as_input_error
+from tools.drawing.pages import data_url, templates
+from utils.atomic import write_text
 
 log = logging.getLogger(__name__)
 
@@ -74,21 +71,13 @@ def write_tables(plan: Plan, out: Path) -> list[Path]:
         "missing": missing,
         "not_localizing": _not_localizing(summaries),
         "tables": _tables(plan, complete, summaries),
-        "picture": "data:image/png;base64," + base64.b64encode((out / PICTURE).read_bytes()).decode(),
+        "picture": data_url((out / PICTURE).read_bytes(), "image/png"),
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=lambda template: template == TEMPLATES[HTML],
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(Path(__file__).parent)
     texts = {CSV: _as_csv(results, plan)}
     texts |= {name: environment.get_template(template).render(context) for name, template in TEMPLATES.items()}
     for name, text in texts.items():
-        with os_error_as_input_error(out / name), atomic_write(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+        write_text(out / name, text)
     return [out / name for name in texts]
 
 

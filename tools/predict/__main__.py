@@ -25,7 +25,9 @@ from engine.evaluation.measures import from_columns
 from engine.evaluation.summary import localization_warning
 from model import Prediction, TrainedMAGAN, load_magan
 from tools.arguments import extractor_options, positive, tool_parser
+from tools.predict.event_files import as_tsv, as_vtt
 from tools.predict.output import as_json, timeline
+from utils.atomic import write_text
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+INDEX = "index.html"
 SECONDS_AHEAD = 4  # of video, decoded while earlier ones go through the networks
 
 
@@ -71,6 +74,14 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--json", action="store_true", help="print one JSON object instead of timelines")
     add(
+        "--page",
+        type=Path,
+        metavar="HTML",
+        help="write a page that plays the video beside events, probabilities and attention; with several videos, a "
+        "folder for VIDEO.html and index.html",
+    )
+    add("--embed", action="store_true", help="put the video inside the page")
+    add(
         "--plot",
         type=Path,
         metavar="PNG",
@@ -82,13 +93,23 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MP4",
         help="write the video with the events burnt in; with several videos, a folder for VIDEO.mp4",
     )
-    return parser.parse_args()
+    add(
+        "--vtt",
+        type=Path,
+        metavar="VTT",
+        help="write the events as subtitles (WebVTT); with several videos, a folder for VIDEO.vtt",
+    )
+    add("--tsv", type=Path, metavar="FILE", help="write the events of all videos as a table, as DCASE and sed_eval do")
+    args = parser.parse_args()
+    if args.embed and not args.page:
+        parser.error("--embed is for --page")
+    return args
 
 
 def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
-    """Output files of each video, by flag: its picture and its rendered version."""
+    """Output files of each video, by flag: its picture, its rendered version, its page and its subtitles."""
     paths = {}
-    for flag, suffix in (("plot", ".png"), ("render", ".mp4")):
+    for flag, suffix in (("plot", ".png"), ("render", ".mp4"), ("page", ".html"), ("vtt", ".vtt")):
         asked = getattr(args, flag)
         if asked is None:
             paths[flag] = [None] * len(args.videos)
@@ -104,10 +125,22 @@ def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
         targets = [path.resolve() for path in paths[flag]]
         if len(set(targets)) < len(targets):
             raise InputError(f"--{flag}: two of the videos have one name, so one {suffix} would replace the other")
+        if flag == "page":
+            from tools.predict.browser_video import copy_of
+
+            if asked.is_dir() and (asked / INDEX).resolve() in targets:
+                raise InputError(f"--page: {INDEX} is the index of the pages: rename the video {Path(INDEX).stem}")
+            targets += [copy_of(video, page.parent) for video, page in zip(args.videos, targets, strict=True)]
         if taken := set(targets) & {video.resolve() for video in args.videos}:
             raise InputError(f"--{flag}: {min(taken)} is one of the videos themselves")
         if not targets[0].parent.is_dir():
             raise InputError(f"--{flag}: {targets[0].parent} is not a directory")
+    if args.tsv and (args.tsv.is_dir() or not args.tsv.absolute().parent.is_dir()):
+        raise InputError(f"--tsv: {args.tsv}, expected a name in a directory that exists")
+    if args.tsv and args.tsv.resolve() in {video.resolve() for video in args.videos}:
+        raise InputError(f"--tsv: {args.tsv} is one of the videos themselves")
+    if args.tsv and len({video.name for video in args.videos}) < len(args.videos):
+        raise InputError("--tsv: two of the videos have one name, so that the table does not tell them apart")
     return paths
 
 
@@ -152,7 +185,7 @@ def no_localization(model: TrainedMAGAN) -> str | None:
     return f"{warning} It names the event of a video and does not place it." if warning else None
 
 
-def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path) -> Prediction:
+def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path, observe: bool) -> Prediction:
     """The events of a video."""
     from dataset.extraction.extractor import seconds_ahead
 
@@ -160,7 +193,7 @@ def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path) -> P
     progress = Progress(f"{path.name}, seconds", print_freq=10)
     seconds = progress.track(seconds_ahead(video, SECONDS_AHEAD), total=video.duration())
     try:
-        prediction = model.predict_parts(extractor.features(seconds))
+        prediction = model.predict_parts(extractor.features(seconds), observe)
     except ValueError as error:
         raise InputError(f"the features of {path} do not fit the network: {error}") from error
     remarks, length = video.remarks(), len(prediction.classes)
@@ -182,7 +215,9 @@ def unusable(problems: Sequence[str]) -> InputError:
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    require_packages("av", *(["matplotlib"] if args.plot or args.render else []))
+    require_packages(
+        "av", *(["matplotlib"] if args.plot or args.render or args.page else []), *(["jinja2"] if args.page else [])
+    )
     from dataset.extraction.extractor import video_files  # needs PyAV
     from dataset.extraction.video import VideoError, read_sound
 
@@ -195,30 +230,46 @@ def main() -> None:
     extractor = load_extractor(args, model, device)
     warning = no_localization(model)
 
-    described, problems = [], []
-    for video, plot, render in zip(args.videos, paths["plot"], paths["render"], strict=True):
+    described, found, problems = [], [], []
+    for video, plot, render, page, vtt in zip(args.videos, *paths.values(), strict=True):
         try:
             if not video.is_file():
                 raise VideoError("not a file")
-            prediction = predict(model, extractor, video)
+            prediction = predict(model, extractor, video, observe=page is not None)
             if args.json:
                 described.append(as_json(video, prediction, model))
             else:
                 print(timeline(video, prediction, model, warning), flush=True)
+            sound = read_sound(video) if plot or page else None
             if plot:
                 from tools.predict.event_plot import plot_events
 
-                plot_events(plot, video, read_sound(video), prediction, model)
+                plot_events(plot, video, sound, prediction, model.network.config.event_threshold)
             if render:
                 from tools.predict.event_video import render_events
 
                 render_events(render, video, prediction)
+            if page:
+                from tools.predict.video_page import Found, write_video_page
+
+                threshold, gates = model.network.config.event_threshold, model.network.setting == "supervised"
+                shown = Found(video, sound, prediction, model.class_names, threshold, warning, gates)
+                write_video_page(page, shown, args.embed)
+            if vtt:
+                write_text(vtt, as_vtt(prediction.events))
+            found.append((video.name, len(prediction.classes), prediction.events, page))
         except VideoError as error:
             problems.append(f"{video}: {error}")
             if len(problems) < len(args.videos):  # otherwise the error at the end says it
                 log.warning("warning: %s", problems[-1])
     if len(problems) == len(args.videos):
         raise unusable(problems)
+    if args.tsv:
+        write_text(args.tsv, as_tsv((name, events) for name, _, events, _ in found))
+    if args.page and args.page.is_dir():
+        from tools.predict.video_page import write_index
+
+        write_index(args.page / INDEX, found)
     if args.json:
         network = model.network
         print(

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from dataset.extraction.video import SAMPLE_RATE, is_silent, pictures_at
-from model import Event, Prediction, TrainedMAGAN
+from model import Event, Prediction
 from tools.drawing.plots import AUDIO, DPI, INK, JOINT, NAME_LENGTH, WIDE, light_grid, picture, shortened
 
 MINUTE = 60
@@ -44,8 +44,8 @@ class Row(NamedTuple):
         return list(dict.fromkeys(event.name for event in self.events))
 
 
-def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Prediction, model: TrainedMAGAN) -> None:
-    """Draw a prediction of ``model`` as a PNG, with the frames of ``video`` and its ``sound`` (n,), at 16 kHz.
+def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Prediction, threshold: float) -> None:
+    """Draw a prediction as a PNG, with the frames of ``video``, its ``sound`` (n,) at 16 kHz, and its threshold.
 
     Raises:
         VideoError: the video cannot be decoded.
@@ -55,7 +55,6 @@ def plot_events(out: Path, video: Path, sound: np.ndarray, prediction: Predictio
     spectrograms = [_spectrogram(sound[row.start * SAMPLE_RATE : row.end * SAMPLE_RATE]) for row in rows]
     loudest = None if is_silent(sound) else max(power.max() for power in spectrograms) or None
     frames, every = _frames(video, rows, row_seconds, heights[0])
-    threshold = model.network.config.event_threshold
     step = next((step for step in STEPS if row_seconds <= 12 * step), row_seconds)
     names = {event.name for event in prediction.events}
     with picture(out, WIDE, sum(heights) + LABELS * len(rows) + TITLE, [video.name, *names]) as figure:

@@ -1,4 +1,4 @@
-"""A video with its predicted events burnt in, in the formats and colours that every browser plays."""
+"""A video in the formats and colours that every browser plays, with its predicted events burnt in or as it is."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -31,8 +31,8 @@ LARGEST_SD = 576  # rows: a larger video without a colour space is BT.709 to pla
 Packets = Iterator[tuple[float, list[av.Packet]]]  # with their time in seconds
 
 
-def render_events(out: Path, video: Path, prediction: Prediction) -> None:
-    """Write an MP4 (H.264 in BT.709, AAC) of a video with a label of the predicted event in each second.
+def render_events(out: Path, video: Path, prediction: Prediction | None) -> None:
+    """Write an MP4 (H.264 in BT.709, AAC) of a video with a label of the predicted event in each second, if any.
 
     Its sound is that of the video. Frames are written as they are read, so that memory does not grow with the length.
 
@@ -50,7 +50,9 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
         first = next(frames)
         height, width = _picture(first[2]).shape[:2]
         rate = pictures.streams.best("video").average_rate or 25
-        picture_stream = target.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        picture_stream = target.add_stream(  # with a keyframe every two seconds, so that players seek fast
+            "libx264", rate=rate, options={"crf": "20", "preset": "veryfast", "g": str(round(2 * rate))}
+        )
         picture_stream.width, picture_stream.height, picture_stream.pix_fmt = width, height, "yuv420p"
         codec = picture_stream.codec_context
         codec.time_base = CLOCK
@@ -58,7 +60,7 @@ def render_events(out: Path, video: Path, prediction: Prediction) -> None:
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         sound_stream = target.add_stream("aac", rate=SOUND_RATE, layout="stereo")
 
-        labels = Labels(prediction, height, width)
+        labels = Labels(prediction, height, width) if prediction else None
         packets = (
             _encoded_pictures(chain([first], frames), labels, picture_stream),
             _encoded_sound(sounds, sound_stream),
@@ -112,7 +114,7 @@ def _picture(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _encoded_pictures(
-    frames: Iterator[tuple[float, float, av.VideoFrame]], labels: Labels, stream: av.video.stream.VideoStream
+    frames: Iterator[tuple[float, float, av.VideoFrame]], labels: Labels | None, stream: av.video.stream.VideoStream
 ) -> Packets:
     stamp = -1
     for start, _, frame in frames:
@@ -121,7 +123,8 @@ def _encoded_pictures(
             scaled = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             picture = scaled.reformat(stream.width, stream.height).to_ndarray()
         picture = np.ascontiguousarray(picture)
-        labels.burn_in(picture, start)
+        if labels:
+            labels.burn_in(picture, start)
         labelled = av.VideoFrame.from_ndarray(picture, format="rgb24")
         labelled = labelled.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         stamp = max(stamp + 1, round(start / CLOCK))

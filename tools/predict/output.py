@@ -1,5 +1,6 @@
 """Predictions as text and as plain values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,17 @@ def timeline(video: Path, prediction: Prediction, model: TrainedMAGAN, warning: 
         span = f"{clock(event.start)} - {clock(event.end)}"
         lines.append(f"  {span:15}  {event.name:{width}}  {event.probability:.2f}")
     if not prediction.events:
-        near = nearest(prediction, model)
-        threshold = model.network.config.event_threshold
-        reason = f"event probability {near['event_probability']:.2f}, threshold {threshold:.2f}"
-        if near["event_probability"] > threshold:  # weakly supervised, where background is a class
-            reason = f"background is more probable than its {near['class_probability']:.2f}"
-        lines.append(f"  no event; the nearest is {near['name']} at {clock(near['second'])}: {reason}")
+        lines.append(f"  {no_event(prediction, model.class_names, model.network.config.event_threshold)}")
     return "\n".join(lines)
+
+
+def no_event(prediction: Prediction, names: Sequence[str], threshold: float) -> str:
+    """Which of the events called ``names`` comes nearest, where none is found, and why it is not one."""
+    near = nearest(prediction, names)
+    reason = f"event probability {near['event_probability']:.2f}, threshold {threshold:.2f}"
+    if near["event_probability"] > threshold:  # weakly supervised, where background is a class
+        reason = f"background is more probable than its {near['class_probability']:.2f}"
+    return f"no event; the nearest is {near['name']} at {clock(near['second'])}: {reason}"
 
 
 def as_json(video: Path, prediction: Prediction, model: TrainedMAGAN) -> dict:
@@ -33,19 +38,19 @@ def as_json(video: Path, prediction: Prediction, model: TrainedMAGAN) -> dict:
         "video": str(video),
         "seconds": len(prediction.classes),
         "events": [event._asdict() for event in prediction.events],
-        "nearest": nearest(prediction, model),
+        "nearest": nearest(prediction, model.class_names),
         "event_probability": prediction.event_probability.tolist(),
         "class_probability": prediction.class_probability.tolist(),
     }
 
 
-def nearest(prediction: Prediction, model: TrainedMAGAN) -> dict:
+def nearest(prediction: Prediction, names: Sequence[str]) -> dict:
     """The best event in the second in which an event is most probable, and both probabilities."""
     second = int(np.argmax(prediction.event_probability))
-    probabilities = prediction.class_probability[second, : len(model.class_names)]  # without background
+    probabilities = prediction.class_probability[second, : len(names)]  # without background
     best = int(np.argmax(probabilities))
     return {
-        "name": model.class_names[best],
+        "name": names[best],
         "second": second,
         "event_probability": float(prediction.event_probability[second]),
         "class_probability": float(probabilities[best]),

@@ -14,7 +14,7 @@ import numpy as np
 from engine.evaluation.predictions import write_predictions
 from engine.experiment import evaluation_of
 from engine.run_folder import METRICS
-from tools.arguments import checkpoint_of, evaluation_options, tool_parser
+from tools.arguments import checkpoint_of, evaluation_options, folder, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_terminal
@@ -32,14 +32,26 @@ def parse_arguments() -> argparse.Namespace:
         help="folder to write, created if necessary; an earlier report in it is replaced (default: report in the run "
         "folder, or NAME_report beside the checkpoint NAME)",
     )
+    parser.add_argument(
+        "--videos",
+        type=folder,
+        metavar="DIR",
+        help="the raw videos, named by their ids: pages that play the worst, median and best ones, with the truth",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     log_to_terminal()
-    require_packages("matplotlib", "jinja2")
+    require_packages("matplotlib", "jinja2", *(["av"] if args.videos else []))
     from tools.report.page import write_page
+
+    videos = None
+    if args.videos:
+        from dataset.extraction.extractor import videos_by_id
+
+        videos = videos_by_id(args.videos)
 
     checkpoint = checkpoint_of(args.source)
     if args.source.is_dir():
@@ -55,7 +67,7 @@ def main() -> None:
     write_predictions(out / "predictions.csv", evaluation, experiment.class_names(), experiment.folder, args.split)
     own_picture = experiment.score(detailed=True, mismatched="audio")
     own_sound = experiment.score(detailed=True, mismatched="visual")
-    print(write_page(out, experiment, metrics, evaluation, own_picture, own_sound))
+    print(write_page(out, experiment, metrics, evaluation, own_picture, own_sound, videos))
 
 
 def read_metrics(path: Path) -> dict[str, np.ndarray]:

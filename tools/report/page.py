@@ -1,13 +1,11 @@
 """The report's page: draws the pictures and fills in the template, which holds the text."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs import SETTING_NAMES
 from dataset.annotations import BACKGROUND, video_ids
@@ -15,13 +13,13 @@ from engine.evaluation import Evaluation
 from engine.evaluation.measures import partial_videos, yardsticks
 from engine.evaluation.summary import localization_warning, measures_table
 from engine.experiment import Experiment
+from tools.drawing.pages import data_url, templates
 from tools.drawing.plots import shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures
 from tools.report.modalities import bias_correlations, gates_by_name, swap_probabilities
 from tools.report.statistics import Statistics, statistics
-from utils.atomic import atomic_write
-from utils.errors import os_error_as_input_error
+from utils.atomic import write_text
 
 EXTREMES = 3  # videos shown of the worst, the median and the best
 
@@ -33,6 +31,7 @@ def write_page(
     evaluation: Evaluation,
     own_picture: Evaluation | None,
     own_sound: Evaluation | None,
+    videos: Mapping[str, Path] | None = None,
 ) -> Path:
     """Write ``report.html`` and its pictures into a folder that exists.
 
@@ -41,6 +40,7 @@ def write_page(
         evaluation: detailed evaluation of the split.
         own_picture: the same where each video has the sound of another event; None if the split shows one event.
         own_sound: the same where each video has the picture of another event.
+        videos: raw videos by id; with them, those that are shown get pages that play them.
     """
     setting = experiment.model.setting
     stats, measures = statistics(evaluation), evaluation.measures()
@@ -55,17 +55,18 @@ def write_page(
     swap = swap_probabilities(stats, evaluation, own_picture, own_sound) if own_picture and own_sound else {}
     swap_order = _draw_modalities(out / "modalities.png", swap, stats, names, "mean probability of the true event")
 
+    extremes, pages = stats.extremes(EXTREMES), {}
+    if videos is not None:
+        from tools.report.video_pages import write_video_pages  # needs PyAV
+
+        chosen, warning = np.concatenate(list(extremes.values())).tolist(), localization_warning(measures)
+        pages = write_video_pages(out, videos, chosen, experiment, evaluation, names[:-1], warning)
+
     def embedded(name: str) -> str:
         """A picture as a data URL."""
-        return "data:image/png;base64," + base64.b64encode((out / f"{name}.png").read_bytes()).decode()
+        return data_url((out / f"{name}.png").read_bytes(), "image/png")
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters |= {"percent": percent, "mean": mean, "embedded": embedded}
     environment.tests["nan"] = math.isnan
     page = environment.get_template("page.html.jinja").render(
@@ -91,11 +92,12 @@ def write_page(
         swap=swap,
         swap_order=swap_order,
         correlations=bias_correlations(experiment.folder, event_gates, swap),
-        videos=_draw_videos(out, experiment, evaluation, stats, names),
+        videos=_draw_videos(out, experiment, evaluation, stats, names, extremes),
+        extremes=extremes,
+        pages=pages,
     )
     path = out / "report.html"
-    with os_error_as_input_error(path), atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -134,12 +136,17 @@ def _draw_modalities(
 
 
 def _draw_videos(
-    out: Path, experiment: Experiment, evaluation: Evaluation, stats: Statistics, names: Sequence[str]
+    out: Path,
+    experiment: Experiment,
+    evaluation: Evaluation,
+    stats: Statistics,
+    names: Sequence[str],
+    extremes: Mapping[str, np.ndarray],
 ) -> dict[str, list[Timeline]]:
     rows = experiment.folder.split(experiment.options.split).rows.tolist()
     ids = video_ids(experiment.folder.root, rows)
     videos = {}
-    for kind, chosen in stats.extremes(EXTREMES).items():
+    for kind, chosen in extremes.items():
         timelines = [
             Timeline(
                 f"{shortened(names[stats.video_event[i]], 40)} · {stats.video_accuracy[i]:.0f} % correct\n"

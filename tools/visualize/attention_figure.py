@@ -1,6 +1,6 @@
 """The picture of the attention of CMGCA in one video."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ def draw_attention(
     seconds, h, w = next(iter(maps.values())).shape
     aspect = h / w if frames is None else frames[0].shape[0] / frames[0].shape[1]
     shares = {name: each * (h * w) for name, each in maps.items()}  # even attention gives each region 1
-    scale = Normalize(0, max(1.5, *(float(each.max()) for each in shares.values())))
+    scale = Normalize(0, largest_share(maps.values()))
     levels = {THIN: CONTOUR, THICK: (CONTOUR + scale.vmax) / 2}  # by line width
     lines = [(name, over_frame) for name in shares for over_frame in ((False,) if frames is None else (True, False))]
 
@@ -99,6 +99,11 @@ def draw_attention(
                 for width, level in levels.items()
             ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.6)
+
+
+def largest_share(maps: Iterable[np.ndarray]) -> float:
+    """The end of the scale for attention maps (t, h, w), on which even attention is 1."""
+    return max(1.5, *(float(each.max()) * each[0].size for each in maps))
 
 
 def _light_line(width: float) -> dict[str, object]:
