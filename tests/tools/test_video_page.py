@@ -168,7 +168,8 @@ class Browser:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def time(self) -> float:
-        return self.js("document.getElementById('video').currentTime")
+        """Where the video is, or is on its way to."""
+        return self.js("now()")
 
     def at(self) -> float:
         """Where the line is, in percent of the axis that is shown."""
@@ -231,7 +232,7 @@ def test_page_of_a_prediction_plays_from_disk_and_asks_for_nothing_but_the_film(
     assert browser.errors() == []
     assert browser.requests() == {(predicted / "new.html").as_uri(), clip.as_uri()}
     browser.over(".events", 7.5).click().perform()  # in the middle of the event's bar
-    assert browser.time() == 6
+    browser.wait("video.currentTime === 6")
     assert browser.text("#now").startswith("Horn 0.")
     # The attention of a real forward pass: a 7 x 7 map.
     browser.find(".choice label:nth-child(3)").click()
@@ -420,8 +421,7 @@ def test_embedded_film_plays_without_a_file_beside_the_page(browser, made, tmp_p
     browser.open(page)
     browser.wait("video.readyState >= 2")
     browser.keys("n")
-    browser.wait("!video.seeking")
-    assert browser.time() == 2
+    browser.wait("video.currentTime === 2 && !video.seeking")
     assert browser.errors() == []
     assert browser.requests() == {page.as_uri()}
 
