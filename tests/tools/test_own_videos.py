@@ -1,6 +1,6 @@
 """A data set of one's own videos, from the files to predictions, by the commands of docs/DATA.md in their order.
 
-10 clips of 4 seconds with 5 events, whose pictures a small random network describes: VGG-19 would take most of the time.
+10 clips of 4 seconds with 5 events. A small random network describes the pictures: VGG-19 would take most of the time.
 """
 
 import json

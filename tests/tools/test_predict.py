@@ -89,7 +89,7 @@ def check_json(found, expected):
     np.testing.assert_allclose(found["class_probability"], expected.class_probability, **close)
 
 
-def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint, weights, tmp_path):
+def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint, small_extraction, tmp_path):
     """Both tools repeat the last second of a picture and of a sound that end early, and go on after damage."""
     (tmp_path / "videos").mkdir()
     film(tmp_path / "videos" / "damaged.mp4", "Buzzer", 1, 3)
@@ -97,10 +97,10 @@ def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint,
     write_video(
         tmp_path / "videos" / "early.mp4", 4, lambda time: grey(20 + 50 * int(time)), tone(300, 1), sound_seconds=2
     )
-    flags = ("--weights", weights, *EXTRACTION)
-    extraction = run("tools.extract_features", tmp_path / "videos", "--out", tmp_path / "features", *flags)
+    flags = ("--out", tmp_path / "features", *small_extraction)
+    extraction = run("tools.extract_features", tmp_path / "videos", *flags)
     videos = sorted((tmp_path / "videos").iterdir())
-    result = run("tools.predict", *videos, "--checkpoint", checkpoint, *flags, "--json")
+    result = run("tools.predict", *videos, "--checkpoint", checkpoint, *small_extraction, "--json")
 
     for output in (extraction.stderr, result.stderr):
         assert "damaged.mp4 has damage in its sound from 2 to 3 s" in output
@@ -228,14 +228,24 @@ def test_network_that_does_not_localize_says_so_beside_its_timeline(
     assert output.splitlines()[1].endswith("It names the event of a video and does not place it.")
 
 
-def test_preprocessing_is_that_of_the_training_features(monkeypatch, caplog, capsys, checkpoint, weights, clip):
+@pytest.fixture
+def of_vgg19(wide_trained, tmp_path):
+    """A checkpoint that was trained on features of VGG-19's width, and says so."""
+    contents = torch.load(wide_trained / "best.pth.tar", weights_only=True)
+    contents["extraction"] = {"preprocessing": "torchvision", "frames_per_second": 1}
+    save_checkpoint(tmp_path / "vgg19.pth.tar", contents)
+    return tmp_path / "vgg19.pth.tar"
+
+
+def test_preprocessing_is_that_of_the_training_features(monkeypatch, caplog, capsys, of_vgg19, weights, tmp_path):
     """Another one, or other weights, are worth a warning."""
     caplog.set_level("INFO")
-    flags = (clip, "--checkpoint", checkpoint, "--weights", weights)
+    flags = (film(tmp_path / "short.mp4", "Horn", 1, 2, 2), "--checkpoint", of_vgg19, "--weights", weights)
     chosen = json.loads(predict_here(monkeypatch, capsys, *flags, "--json"))
     assert chosen["preprocessing"] == "torchvision"
     assert "features are made by vgg19 (torchvision) and vggish, as those that the network was" in caplog.text
-    assert "warning" not in caplog.text
+    assert "warning: short.mp4 is shorter" in caplog.text
+    assert caplog.text.count("warning") == 1
     other = json.loads(predict_here(monkeypatch, capsys, *flags, "--json", "--preprocessing", "caffe"))
     assert other["preprocessing"] == "caffe"
     assert "trained on features of vgg19 (torchvision) and vggish: with vgg19 (caffe) and vggish its" in caplog.text
@@ -249,7 +259,7 @@ def test_features_of_other_weights_are_worth_a_warning(
     contents["extraction"]["weights"] = "0123456789abcdef"
     save_checkpoint(tmp_path / "other.pth.tar", contents)
     predict_here(monkeypatch, capsys, clip, "--checkpoint", tmp_path / "other.pth.tar", "--weights", weights)
-    assert "was trained on features of other weights of vgg19 (torchvision) and vggish" in caplog.text
+    assert "was trained on features of other weights of resnet and vggish" in caplog.text
 
 
 def big_buck_bunny():
