@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent  # of the repository
 SCRIPTS = {"supervised": ROOT / "supv_main.py", "weakly": ROOT / "weakly_main.py"}  # by setting
 CONFIGS = {"supervised": ROOT / "configs/main.json", "weakly": ROOT / "configs/weak.json"}  # by setting
 SETTING_NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
+SELECTIONS, CALIBRATIONS = ("test", "val", "names"), ("none", "val", "weak")  # of an epoch, and of its threshold
 # How the published checkpoint was trained and evaluated; takes precedence over the config file.
 PUBLISHED_VALUES = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
@@ -40,8 +41,9 @@ class TrainingConfig:
     test_batch_size: int = 16
     seed: int = 43
     precision: str = "fp32"
-    select: str = "test"  # split that decides which epoch is best
-    # "val": each evaluated epoch has the event_threshold with the highest accuracy on val. "none": that of the config.
+    select: str = "test"  # which epoch is best: by the accuracy on test or val, or by the "names" of val's videos
+    # "val": each evaluated epoch has the event_threshold with the highest accuracy on val. "weak": that of the training
+    # videos and their labels. "none": that of the config.
     calibrate: str = field(default="none", metadata={"since": "1.1"})
     eval_freq: int = 1  # epochs between evaluations
     num_workers: int = 2  # DataLoader processes
@@ -64,8 +66,8 @@ class TrainingConfig:
                 f"lr_milestones is {short_repr(list(self.lr_milestones))}, expected epochs, whole numbers from 1"
             )
         require(self, "precision", lambda precision: precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        require(self, "select", lambda split: split in ("test", "val"), "test or val")
-        require(self, "calibrate", lambda split: split in ("none", "val"), "none or val")
+        require(self, "select", lambda each: each in SELECTIONS, f"one of {', '.join(SELECTIONS)}")
+        require(self, "calibrate", lambda each: each in CALIBRATIONS, f"one of {', '.join(CALIBRATIONS)}")
 
 
 @dataclass(frozen=True)

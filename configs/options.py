@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.config import CONFIGS, ROOT
+from configs.config import CALIBRATIONS, CONFIGS, ROOT, SELECTIONS
 from configs.network import PRECISIONS, SCOPES
 from configs.variants import variants_of
 
@@ -139,11 +139,17 @@ def parse_options(
     override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
     override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
     override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
-    override("--select", choices=("test", "val"), help="split whose best epoch is kept; test is as published")
+    override(
+        "--select",
+        choices=SELECTIONS,
+        help="keep the epoch with the best accuracy on test, as published, or on val; names: weakly, the one that "
+        "names most events of val right, for which video labels suffice",
+    )
     override(
         "--calibrate",
-        choices=("none", "val"),
-        help="val: in training, choose the event threshold on val, and keep it in best.pth.tar",
+        choices=CALIBRATIONS,
+        help="choose the event threshold in training, and keep it in best.pth.tar: on val with its labels per segment, "
+        "or weakly from the training videos and their labels",
     )
     override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
     override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")

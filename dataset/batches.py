@@ -46,6 +46,10 @@ class Batches(Sampler[list[int]]):
             order = torch.randperm(self.num_videos, generator=generator)
         return [batch.tolist() for batch in order.split(self.batch_size)]
 
+    def in_order(self, batch_size: int) -> "Batches":
+        """The same videos in order, in batches of another size."""
+        return Batches(self.num_videos, batch_size, None, self.rank, self.world_size)
+
     @property
     def largest_share(self) -> int:
         """The number of videos of this rank in a full batch."""

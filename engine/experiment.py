@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from configs import AUTO, CONFIGS, Config, Options, parse_options
+from configs.config import SELECTIONS
 from configs.options import DATA_ROOT
 from dataset import AVEDataset, AVEFolder
 from dataset.batches import Batches
@@ -171,6 +172,11 @@ class Experiment:
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
         training, options = self.config.training, self.options
+        if self.model.setting == "supervised" and (training.select == "names" or training.calibrate == "weak"):
+            raise InputError(
+                "select names and calibrate weak are for training on video labels, and this is the supervised setting: "
+                "use --select val, --calibrate val"
+            )
         if self.resumes:
             self._check_events()
         require_files(self.folder.root, training_files(self.folder.root, self.model.setting))
@@ -302,7 +308,7 @@ class Experiment:
         return self.options.cuda_graph and can_capture(self.device, self.ranks)
 
     def _summarize(self, trainer: Trainer) -> None:
-        on_test, on_val = trainer.state.best_on_test, trainer.state.best_on_val
+        on_test, on_val, on_names = (getattr(trainer.state, f"best_on_{each}") for each in SELECTIONS)
         kept = self.config.training.select
         log.info("finished %d epochs in %s", trainer.state.epoch - 1, self.run_folder.path)
         log.info(
@@ -318,10 +324,15 @@ class Experiment:
             on_val.val_accuracy,
             "; kept as best.pth.tar" if kept == "val" else "",
         )
+        if kept == "names":
+            log.info(
+                "test at the best names:      %.4f%% (epoch %d, %.1f%% of val named right), chosen by video labels%s",
+                *(on_names.test_accuracy, on_names.epoch, on_names.val_named, "; kept as best.pth.tar"),
+            )
         rows = {int(row["epoch"]): row for row in trainer.run.rows} if trainer.run else {}
         columns = {
             f"epoch {epoch}": measures
-            for epoch in dict.fromkeys((on_val.epoch, on_test.epoch))
+            for epoch in dict.fromkeys(((on_names if kept == "names" else on_val).epoch, on_test.epoch))
             if (measures := from_columns("test", rows.get(epoch, {})))
         }
         if columns:

@@ -3,6 +3,7 @@
 The feed affects neither the values of the features nor the order of the videos.
 """
 
+import copy
 import logging
 import multiprocessing
 import os
@@ -72,6 +73,11 @@ class StreamFeed:
                 "smaller --num_workers; 0 reads in the main process"
             ) from error
 
+    def in_order(self, batch_size: int) -> "StreamFeed":
+        """The same videos in the order of the data set."""
+        loader = self.loader
+        return StreamFeed(self.dataset, self.batches.in_order(batch_size), loader.num_workers, loader.pin_memory)
+
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self.batches)
@@ -99,6 +105,12 @@ class ResidentFeed:
         order = order.to(self.held.visual.device)  # in one copy, because it makes a GPU wait
         for index in order.split(list(map(len, batches))):
             yield Batch(*(self._gather(tensor, index) for tensor in self.held))
+
+    def in_order(self, batch_size: int) -> "ResidentFeed":
+        """The same videos in the order of the data set; both hold the same features."""
+        other = copy.copy(self)
+        other.batches = self.batches.in_order(batch_size)
+        return other
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

@@ -8,15 +8,17 @@ from utils.errors import InputError
 
 # Names of two sums in the checkpoints of release 1.0.
 _OLD_SUMS = {"hits": "correct", "answers": "total"}
+_BEST = ("best_on_val", "best_on_test", "best_on_names")
 
 
 @dataclass
 class BestEpoch:
-    """The best epoch so far on one split (0: none yet), and its accuracies in percent."""
+    """The best epoch so far by one of its figures, in percent (0: none yet)."""
 
     epoch: int = 0
     val_accuracy: float = -1.0
     test_accuracy: float = -1.0
+    val_named: float = -1.0
 
 
 @dataclass
@@ -29,6 +31,7 @@ class TrainingState:
     seconds: float = 0.0  # spent on these batches
     best_on_val: BestEpoch = field(default_factory=BestEpoch)
     best_on_test: BestEpoch = field(default_factory=BestEpoch)
+    best_on_names: BestEpoch = field(default_factory=BestEpoch)  # by the share of val videos that are named right
 
     @classmethod
     def from_dict(cls, values: object) -> "TrainingState":
@@ -41,11 +44,14 @@ class TrainingState:
         if isinstance(sums, dict):
             sums = {_OLD_SUMS.get(name, name): value for name, value in sums.items()}
             values = {**values, "sums": sums}
+        if isinstance(values, dict):  # earlier releases kept less of a best epoch, and chose none by names
+            values = {"best_on_names": {}, **values}
+            values |= {name: asdict(BestEpoch()) | values[name] for name in _BEST if isinstance(values.get(name), dict)}
         own = asdict(cls(sums=dict.fromkeys(sums, 0.0) if isinstance(sums, dict) else {}))
         valid = same_structure(values, own) and values["epoch"] >= 1 and values["iteration"] >= 0
         if not valid or (values["iteration"] and not {"loss", "correct", "total", "videos"} <= sums.keys()):
             raise InputError("the checkpoint has no valid training state: it was not written by this program")
-        best = {name: BestEpoch(**values[name]) for name in ("best_on_val", "best_on_test")}
+        best = {name: BestEpoch(**values[name]) for name in _BEST}
         return cls(**{**values, **best})
 
 

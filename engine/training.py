@@ -20,7 +20,7 @@ from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.cuda_graph import CapturedBatches, CapturedCall, can_capture
 from engine.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
-from engine.evaluation.calibration import calibrated_threshold
+from engine.evaluation.calibration import PastedFeed, calibrated_threshold, threshold_of_pasted
 from engine.evaluation.measures import Measures, as_columns
 from engine.feeds import Feed
 from engine.learning import LearningWatch
@@ -105,6 +105,7 @@ class Trainer:
         self.sums = EpochSums(device, ranks)
         # Whether all steps of the epoch were finite, and the number of steps before the first one that was not.
         self.all_finite, self.finite_steps = (torch.ones((), dtype=torch.int64, device=device) for _ in range(2))
+        self.calibration = PastedFeed(feeds.train, training.test_batch_size) if training.calibrate == "weak" else None
         self.watch = LearningWatch(model, feeds.train.dataset)
         self.state = TrainingState()
         self.signal: int | None = None
@@ -231,13 +232,24 @@ class Trainer:
             if training.calibrate == "val":
                 threshold = calibrated_threshold(evaluations["val"])
                 log.info("event threshold with the highest accuracy on val: %.4f", threshold)
+            elif training.calibrate == "weak":
+                threshold = threshold_of_pasted(self.evaluate("train"))
+                log.info("event threshold by the training videos and their labels: %.4f", threshold)
+            if threshold is not None:
                 evaluations = {split: each.with_threshold(threshold) for split, each in evaluations.items()}
             measures = {split: self.measure(split, each) for split, each in evaluations.items()}
             accuracies = {f"{split}_accuracy": values.accuracy for split, values in measures.items()}
-            for best, score in ((state.best_on_val, "val_accuracy"), (state.best_on_test, "test_accuracy")):
-                if accuracies[score] > getattr(best, score):
-                    vars(best).update(accuracies, epoch=state.epoch)
+            figures = {**accuracies, "val_named": measures["val"].named}
+            for best, score in (
+                (state.best_on_val, "val_accuracy"),
+                (state.best_on_test, "test_accuracy"),
+                (state.best_on_names, "val_named"),
+            ):
+                if figures[score] > getattr(best, score):
+                    vars(best).update(figures, epoch=state.epoch)
         columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
+        # Columns that an earlier release does not have come last, so that its runs resume.
+        newer = {name: columns.pop(name) for name in ("val_named", "test_named")}
         videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
             self.run.record(
@@ -250,20 +262,23 @@ class Trainer:
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
                     **columns,
-                    **({"event_threshold": threshold} if training.calibrate == "val" else {}),
+                    **({} if training.calibrate == "none" else {"event_threshold": threshold}),
+                    **newer,
                 }
             )
         if self.best.epoch == state.epoch:
-            self._save_best({**accuracies, **columns}, threshold)
+            self._save_best({**accuracies, **columns, **newer}, threshold)
         self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
-        self.state = TrainingState(state.epoch + 1, best_on_val=state.best_on_val, best_on_test=state.best_on_test)
+        best = {name: getattr(state, name) for name in ("best_on_val", "best_on_test", "best_on_names")}
+        self.state = TrainingState(state.epoch + 1, **best)
         self.save_or_stop()
 
     def evaluate(self, split: str) -> Evaluation:
         """Predict a split."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
-        feed, precision = getattr(self.feeds, split), self.config.training.precision
+        feed = self.calibration if split == "train" else getattr(self.feeds, split)
+        precision = self.config.training.precision
         evaluation = evaluate(
             self.model, feed, self.device, precision, progress, self.ranks, batches_captured=self.captured_batches
         )
@@ -281,8 +296,8 @@ class Trainer:
 
     @property
     def best(self) -> BestEpoch:
-        """The best epoch so far on the split that the config selects on."""
-        return self.state.best_on_val if self.config.training.select == "val" else self.state.best_on_test
+        """The best epoch so far by the figure that the config selects on."""
+        return getattr(self.state, f"best_on_{self.config.training.select}")
 
     def check_finite(self) -> None:
         """Stop the run if an update was skipped, or has made the weights infinite.

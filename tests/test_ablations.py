@@ -19,6 +19,7 @@ PAGE = ROOT / "docs" / "ABLATIONS.md"
 MEASURED = sorted((ROOT / "docs" / "ablations").glob("*.csv"))
 AVE_SIZE = ROOT / "docs" / "ablations" / "ave_size.csv"  # one run of each network
 COLUMNS = {"accuracy": 1, "auc": 2, "background_recall": 1, "partial_accuracy": 1}  # with their digits
+FIRST_COLUMN = {"thresholds_ave_size": "threshold from", "thresholds_small": "threshold from"}
 LEARNED = 10  # percent of event seconds right, below which a run has learned no event
 
 
@@ -39,7 +40,7 @@ def read_runs(path: Path) -> dict[str, list[Result]]:
     runs = defaultdict(list)
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            measures = Measures(*(float(row[f"test_{name}"] or "nan") for name in Measures._fields))
+            measures = Measures(*(float(row.get(f"test_{name}") or "nan") for name in Measures._fields))
             run = Run(row["condition"], int(row["seed"]), Path(), (), int(row["of_epochs"]))
             result = Result(run, int(row["epochs"]), measures=measures)
             assert result.complete, f"{path}: {run.name} is not complete"
@@ -56,10 +57,14 @@ def comparison_table(path: Path) -> str:
     runs = read_runs(path)
     reference = next(iter(runs.values()))
     titles = ["accuracy, %", "AUC", "background seconds right, %", "partial videos, %"]
-    rows = [["network", *titles, "accuracy: difference", "AUC: difference", "partial videos: difference"]]
+    first = FIRST_COLUMN.get(path.stem, "network")
+    rows = [[first, *titles, "accuracy: difference", "AUC: difference", "partial videos: difference"]]
     for name, results in runs.items():
         means = summary(results)
-        row = [f"`{name}`", *(cell(means[figure], digits) for figure, digits in COLUMNS.items())]
+        row = [
+            name if path.stem in FIRST_COLUMN else f"`{name}`",
+            *(cell(means[figure], digits) for figure, digits in COLUMNS.items()),
+        ]
         gaps = differences(results, reference)
         gaps = [cell(gaps[figure], COLUMNS[figure], "+") for figure in ("accuracy", "auc", "partial_accuracy")]
         rows.append([*row, *([""] * 3 if results is reference else gaps)])

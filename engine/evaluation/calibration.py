@@ -1,8 +1,14 @@
-"""The threshold of the event probability, chosen on a split with labels per segment."""
+"""The threshold of the event probability, chosen by labels per segment, or by the labels of training videos alone."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 
+from dataset import Batch
+from dataset.ave import partners_of_another_event
 from engine.evaluation.evaluate import Evaluation
+from engine.feeds import Feed
 
 
 def calibrated_threshold(evaluation: Evaluation) -> float:
@@ -21,3 +27,64 @@ def calibrated_threshold(evaluation: Evaluation) -> float:
     possible = (neighbours[:-1] > threshold) & (threshold > neighbours[1:])
     gain = torch.where(possible, gain, gain.min() - 1)
     return threshold[gain == gain.max()].min().item()
+
+
+class PastedFeed:
+    """Training videos with labels per video, in order; into each video with an event, a run of background is pasted.
+
+    The run, of up to half of the segments, comes from the same seconds of a video without an event; if there is none,
+    from the next video of the batch with another event, whose seconds do not show the event of this one. Its length,
+    place and source depend on the place of the video in the data set. The labels are per segment: background where it
+    is pasted and in videos without an event, the video's event elsewhere, although there may be background among it.
+    """
+
+    def __init__(self, feed: Feed, batch_size: int) -> None:
+        self.feed = feed.in_order(batch_size)
+        self.dataset, self.batches = feed.dataset, self.feed.batches
+        is_background = self.dataset.labels[:, -1] > 0
+        sources = torch.nonzero(is_background).flatten()
+        self.sources = self.dataset.__getitems__(sources) if len(sources) else None
+        self.dataset.close()
+        random, videos, segments = np.random.default_rng(0), len(self.dataset), self.dataset.num_segments
+        length = random.integers(1, max(1, segments // 2), size=(videos, 1), endpoint=True)
+        start = random.integers(0, segments - length, endpoint=True)
+        second = np.arange(segments)
+        self.pasted = torch.from_numpy((start <= second) & (second < start + length)) & ~is_background[:, None]
+        self.source = torch.from_numpy(random.integers(max(1, len(sources)), size=videos))
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches, with labels (b, t, K + 1)."""
+        for batch, index in zip(self.feed.epoch(), list(self.batches), strict=True):
+            source = (
+                self.source[index] if self.sources else partners_of_another_event(batch.labels.argmax(dim=-1).cpu())
+            )
+            pasted = self.pasted[index]
+            if source is None:  # all videos show one event
+                source, pasted = torch.arange(len(index)), torch.zeros_like(pasted)
+            visual, audio = (part[source.to(part.device)] for part in (self.sources or batch)[:2])
+            pasted, visual, audio = (each.to(batch.visual.device) for each in (pasted, visual, audio))
+            labels = batch.labels[:, None].repeat(1, pasted.shape[1], 1)
+            labels[pasted] = torch.eye(labels.shape[-1])[-1].to(labels)
+            yield Batch(
+                torch.where(pasted[..., None, None, None], visual, batch.visual),
+                torch.where(pasted[..., None], audio, batch.audio),
+                labels,
+                batch.rows,
+            )
+
+
+def threshold_of_pasted(evaluation: Evaluation) -> float:
+    """The event probability above which segments are events, by an evaluation of a ``PastedFeed``.
+
+    It lies halfway, in logits, between what the labels say is background and the other segments. The background is that
+    of videos without an event and what is pasted into the others, whose means count alike. Without any, it is 0.5.
+    """
+    logits = torch.logit(evaluation.event_probability, eps=1e-12)
+    is_event = evaluation.truth < evaluation.num_events
+    has_event = is_event.any(dim=1, keepdim=True)
+    background = [logits[~is_event & which] for which in (has_event, ~has_event)]
+    means = torch.stack([each.mean() for each in background if len(each)] or [-logits[is_event].mean()])
+    return torch.sigmoid((means.mean() + logits[is_event].mean()) / 2).item()

@@ -35,6 +35,7 @@ class Evaluation(NamedTuple):
     num_events: int
     details: Details | None = None
     best_class: Tensor | None = None  # (n, t), the class of each segment if it is an event
+    named: Tensor | None = None  # (n,), the event of each video with the highest score
 
     def with_threshold(self, threshold: float) -> "Evaluation":
         """The decisions with another threshold of the event probability."""
@@ -53,7 +54,8 @@ class Evaluation(NamedTuple):
 
     def measures(self) -> Measures:
         """All measures of localization."""
-        return measure(self.predicted.numpy(), self.truth.numpy(), self.num_events, self.event_probability.numpy())
+        decisions = (self.event_probability.numpy(), self.named.numpy())
+        return measure(self.predicted.numpy(), self.truth.numpy(), self.num_events, *decisions)
 
 
 def result_line(accuracy: float) -> str:
@@ -104,7 +106,7 @@ def evaluate(
         observation = Observation(*(whole.get(name) for name in Observation._fields))
         details = Details(whole["class_probability"], observation)
     decisions = (whole[name] for name in ("predicted", "truth", "event_probability"))
-    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"])
+    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"], whole["named"])
 
 
 def evaluate_batch(
@@ -114,7 +116,7 @@ def evaluate_batch(
     precision: str,
     observation: Callable[[], Observation] | None = None,
 ) -> dict[str, Tensor]:
-    """``predicted``, ``truth``, ``event_probability`` and ``best_class`` of a batch, (b, t) each.
+    """``predicted``, ``truth``, ``event_probability`` and ``best_class`` of a batch, (b, t) each, and ``named``, (b,).
 
     And ``finite``, (b, 3): whether the visual features, the audio features and the outputs are. Nothing here waits for
     the device. With the ``observation`` of ``observed(model)``, also the values of ``Details``.
@@ -123,15 +125,17 @@ def evaluate_batch(
     with autocast(device, precision):
         outputs = model(visual, audio)
     scores = torch.cat([each for each in outputs if each is not None], dim=1)
+    class_probability = model.class_probability(outputs)
     results = {
         "predicted": model.decide(outputs),
         "truth": batch.labels.argmax(dim=-1),
         "event_probability": torch.sigmoid(outputs.is_event.double()),
         "best_class": model.best_class(outputs).unsqueeze(-1).expand(outputs.is_event.shape),
+        "named": class_probability[:, : model.config.num_events].argmax(dim=-1),
         "finite": torch.stack([finite(values) for values in (visual, audio, scores)], dim=1),
     }
     if observation:
-        results["class_probability"] = model.class_probability(outputs)
+        results["class_probability"] = class_probability
         results |= {name: values.double() for name, values in observation()._asdict().items() if values is not None}
     return results
 

@@ -29,20 +29,35 @@ class Measures(NamedTuple):
     partial_f1_iou30: float
     partial_f1_iou50: float
     partial_f1_iou70: float
+    named: float  # videos with an event whose event is named right
 
 
-def measure(predicted: np.ndarray, truth: np.ndarray, num_events: int, event_probability: np.ndarray) -> Measures:
-    """Compute all measures of a split from classes (n, t) and the probability (n, t) of an event, whichever."""
+def measure(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    num_events: int,
+    event_probability: np.ndarray | None = None,
+    named: np.ndarray | None = None,
+) -> Measures:
+    """Compute all measures of a split from classes (n, t).
+
+    Args:
+        event_probability: (n, t), of an event, whichever; without it there is no localization AUC.
+        named: (n,), the event that each video is said to show; without it the one that most segments are predicted as.
+    """
     correct, is_event, partial = predicted == truth, truth < num_events, partial_videos(truth, num_events)
+    named = most_predicted_events(predicted, num_events) if named is None else named
+    events = _events(truth, num_events)
     return Measures(
         _percent(correct),
         *bootstrap_interval(correct),
         _percent(correct[is_event]),
         _percent(correct[~is_event]),
-        localization_auc(event_probability, truth, num_events),
+        np.nan if event_probability is None else localization_auc(event_probability, truth, num_events),
         *event_f1(predicted, truth, num_events),
         _percent(correct[partial]),
         *event_f1(predicted[partial], truth[partial], num_events),
+        _percent((named == events)[events < num_events]),
     )
 
 
@@ -57,15 +72,13 @@ def from_columns(split: str, row: Mapping[str, str | float | None]) -> Measures 
     """The measures in a row of ``metrics.csv``; None if it has none, as in runs of release 1.0."""
     if row.get(f"{split}_accuracy_low") in (None, ""):
         return None
-    cells = [row[f"{split}_{name}"] for name in Measures._fields]
+    cells = [row.get(f"{split}_{name}") for name in Measures._fields]  # earlier releases did not record all of them
     return Measures(*(np.nan if cell in (None, "") else float(cell) for cell in cells))
 
 
 def yardsticks(truth: np.ndarray, num_events: int) -> dict[str, Measures]:
     """Measures of two predictions that place nothing: the video's right event in every segment, always background."""
-    event = np.where(truth < num_events, truth, -1).max(axis=1, keepdims=True)
-    event = np.where(event < 0, num_events, event)  # a video without event
-    constant = np.zeros(truth.shape)
+    event, constant = _events(truth, num_events)[:, None], np.zeros(truth.shape)
     return {
         "event everywhere": measure(np.broadcast_to(event, truth.shape), truth, num_events, constant),
         "all background": measure(np.full_like(truth, num_events), truth, num_events, constant),
@@ -76,6 +89,12 @@ def partial_videos(truth: np.ndarray, num_events: int) -> np.ndarray:
     """Whether each video (n,) has both event and background segments."""
     share = (truth < num_events).mean(axis=1)
     return (share > 0) & (share < 1)
+
+
+def most_predicted_events(predicted: np.ndarray, num_events: int) -> np.ndarray:
+    """The event (n,) that most segments (n, t) of each video are predicted as; background if none is."""
+    counts = (predicted[..., None] == np.arange(num_events)).sum(axis=1)
+    return np.where(counts.any(axis=1), counts.argmax(axis=1), num_events)
 
 
 def bootstrap_interval(correct: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -133,6 +152,12 @@ def event_f1(predicted: np.ndarray, truth: np.ndarray, num_events: int) -> tuple
     hits = (sum(overlap >= threshold for overlap in matched) for threshold in IOU_THRESHOLDS)
     low, middle, high = (float(2 * each / events) for each in hits)
     return low, middle, high
+
+
+def _events(truth: np.ndarray, num_events: int) -> np.ndarray:
+    """The event (n,) of each video, the largest index as in the loss; background if it has none."""
+    events = np.where(truth < num_events, truth, -1).max(axis=1)
+    return np.where(events < 0, num_events, events)
 
 
 def _runs(classes: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ _ROWS = (  # name, format and values of each row of the table
     ("partial videos: F1 at IoU 0.3", "{:.3f}", ("partial_f1_iou30",)),
     ("partial videos: F1 at IoU 0.5", "{:.3f}", ("partial_f1_iou50",)),
     ("partial videos: F1 at IoU 0.7", "{:.3f}", ("partial_f1_iou70",)),
+    ("videos named right", "{:.1f} %", ("named",)),
 )
 
 

@@ -157,7 +157,8 @@ def test_value_of_a_type_that_no_key_has_is_refused_by_key_with_what_was_expecte
         ("training", "seed", 2**44, f"seed is {2**44}, expected "),
         ("training", "num_workers", -1, "num_workers is -1, expected 0 or more"),
         ("training", "precision", "fp16", "precision is 'fp16', expected one of fp32, bf16, fp64"),
-        ("training", "select", "train", "select is 'train', expected test or val"),
+        ("training", "select", "train", "select is 'train', expected one of test, val, names"),
+        ("training", "calibrate", "test", "calibrate is 'test', expected one of none, val, weak"),
         ("training", "eval_freq", 0, "eval_freq is 0, expected 1 or more"),
     ],
 )

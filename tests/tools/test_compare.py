@@ -328,6 +328,21 @@ def test_run_of_release_1_0_has_its_accuracy_alone(tmp_path):
     assert result.measures.auc != result.measures.auc
 
 
+def test_epoch_is_chosen_by_names_if_the_runs_select_by_them(trained, tmp_path):
+    with open(trained("weakly") / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, named, accuracy in zip(rows, (50, 75, 75), (90, 10, 20), strict=True):
+        row.update(val_named=named, val_accuracy=accuracy)
+    with open(tmp_path / "metrics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    run = Run("full", 1, tmp_path, (), 3)
+    assert read_result(run).best_val_epoch == 1
+    assert read_result(run._replace(select="names")).best_val_epoch == 2  # the first of equals
+    assert read_result(run).measures.named == float(rows[0]["test_named"])
+
+
 def test_damaged_metrics_are_named(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,val_accuracy\n1,high\n")
     with pytest.raises(InputError, match=r"metrics\.csv: is not the metrics of a run"):

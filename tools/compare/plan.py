@@ -31,6 +31,7 @@ class Run(NamedTuple):
     folder: Path
     command: tuple[str, ...]  # the script and its arguments
     epochs: int
+    select: str = "val"  # see Condition
 
     @property
     def name(self) -> str:
@@ -50,6 +51,7 @@ class Condition:
     flags: list[str]  # of the entry script
     epochs: int
     parameters: int  # of the network
+    select: str = "val"  # "names" if the runs keep the epoch that names most videos of val right
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Plan:
         condition, folder = self.conditions[name], out / name / f"seed-{seed}"
         own = ("--data_root", self.data_root, "--seed", str(seed), "--snapshot_pref", str(folder), "--resume", "auto")
         command = (str(SCRIPTS[self.setting]), *self.arguments, *condition.flags, *own)
-        return Run(name, seed, folder, command, condition.epochs)
+        return Run(name, seed, folder, command, condition.epochs, condition.select)
 
     def merged(self, earlier: "Plan", out: Path) -> "Plan":
         """The runs of this plan and of an earlier one for the same folder.
@@ -135,7 +137,9 @@ def make_plan(
                     raise InputError(f"{argument}: is set by the comparison, leave it out")
         options = parse_options(__doc__, str(CONFIGS[setting]), "", [*arguments, *own])
         config = load_config(options.config or options.default_config).with_values(options.overrides, name)
-        conditions[name] = Condition(list(own), config.training.n_epoch, number_of_parameters(MODELS[setting], config))
+        size = number_of_parameters(MODELS[setting], config)
+        select = "names" if config.training.select == "names" else "val"
+        conditions[name] = Condition(list(own), config.training.n_epoch, size, select)
     test = AVEFolder(data_root, config.model, parameter_dtype(config.training.precision)).split("test")
     measures = yardsticks(test.labels.argmax(dim=-1).numpy(), config.model.num_events)
     return Plan(

@@ -22,7 +22,7 @@ class Result(NamedTuple):
 
     run: Run
     epochs: int = 0  # recorded
-    best_val_epoch: int = 0
+    best_val_epoch: int = 0  # by the accuracy on val, or by its names if the run selects by them
     val_accuracy: float = math.nan
     measures: Measures = Measures(*[math.nan] * len(Measures._fields))  # on the test split at the best val epoch
     best_test_epoch: int = 0
@@ -67,9 +67,8 @@ def read_result(run: Run) -> Result:
         evaluated = [row for row in rows if row["val_accuracy"]]
         if not evaluated:
             return Result(run, epochs=len(rows))
-        on_val, on_test = (
-            max(evaluated, key=lambda row: float(row[name])) for name in ("val_accuracy", "test_accuracy")
-        )
+        chosen_by = "val_named" if run.select == "names" else "val_accuracy"
+        on_val, on_test = (max(evaluated, key=lambda row: float(row[name])) for name in (chosen_by, "test_accuracy"))
         accuracy_alone = Result(run).measures._replace(accuracy=float(on_val["test_accuracy"]))
         return Result(
             run,

@@ -79,7 +79,7 @@ def write_page(
         measures=measures_table({"this network": measures, **yardsticks(stats.truth, stats.num_events)}),
         partial=int(partial_videos(stats.truth, stats.num_events).sum()),
         not_localizing=localization_warning(measures),
-        named=_named_accuracy(evaluation, stats),
+        named=measures.named,
         training=_draw_training(out, experiment, metrics) if metrics else None,
         stats=stats,
         names=names,
@@ -99,13 +99,6 @@ def write_page(
     path = out / "report.html"
     write_text(path, page)
     return path
-
-
-def _named_accuracy(evaluation: Evaluation, stats: Statistics) -> float:
-    """Percent of the videos with an event whose most probable event is the true one; NaN without such videos."""
-    has_event = stats.video_event < stats.num_events
-    best = evaluation.details.class_probability[:, : stats.num_events].argmax(dim=-1).numpy()
-    return 100 * float(np.mean((best == stats.video_event)[has_event])) if has_event.any() else math.nan
 
 
 def _draw_training(out: Path, experiment: Experiment, metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:

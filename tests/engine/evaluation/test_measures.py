@@ -149,8 +149,18 @@ def test_recall_and_partial_videos_are_counted_as_defined(seed):
     partial = [v for v, row in enumerate(truth.tolist()) if 1 <= row.count(num_events) < len(row)]
     assert np.flatnonzero(partial_videos(truth, num_events)).tolist() == partial
     alone = measure(predicted[partial], truth[partial], num_events, probability[partial])
-    assert measures[-4:] == (alone.accuracy, alone.f1_iou30, alone.f1_iou50, alone.f1_iou70)
+    assert measures[-5:-1] == (alone.accuracy, alone.f1_iou30, alone.f1_iou50, alone.f1_iou70)
     assert measures.auc == alone.auc
+
+
+def test_video_is_named_by_its_scores_or_by_most_of_its_segments():
+    truth = np.array([[0, 0, 2, 2], [1, 1, 1, 1], [0, 2, 2, 2], [2, 2, 2, 2]])  # the last one shows no event
+    predicted = np.array([[1, 0, 0, 2], [2, 2, 1, 2], [1, 1, 0, 2], [0, 0, 0, 0]])
+    assert measure(predicted, truth, 2).named == pytest.approx(100 * 2 / 3)
+    assert measure(predicted, truth, 2, named=np.array([0, 0, 1, 0])).named == pytest.approx(100 / 3)
+    unnamed = np.full_like(truth, 2)
+    assert measure(unnamed, truth, 2).named == 0
+    assert np.isnan(measure(predicted, unnamed, 2).named)
 
 
 def test_split_without_partial_videos_has_no_localization_auc():
@@ -188,7 +198,7 @@ def test_table_is_aligned():
     lines = text_table(measures_table(columns)).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert len(lines[0]) <= 80
-    assert len(lines) == 13
+    assert len(lines) == 14
     for name in columns:
         end = lines[0].index(name) + len(name)
         assert all(line[end - 1] != " " and line[end : end + 2].strip() == "" for line in lines[1:])
