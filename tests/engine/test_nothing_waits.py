@@ -76,8 +76,9 @@ def test_prediction_of_a_long_and_of_a_short_video(make_trainer, setting):
         shapes = (2, seconds, 7, 7, VISUAL_DIM), (2, seconds, AUDIO_DIM)
         features = tuple(torch.empty(shape, device=META) for shape in shapes)
         with OneDevice():
-            event, classes = trained._probabilities([features])
-        assert event.shape == classes.shape[:2] == (2, seconds)
+            found = trained._per_second([features], observe=True)
+        assert {"event", "classes", "visual_attention"} <= found.keys()
+        assert {values.shape[:2] for values in found.values()} == {(2, seconds)}
 
 
 @pytest.mark.parametrize(
