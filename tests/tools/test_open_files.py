@@ -122,12 +122,11 @@ def test_no_file_is_open_after_an_error(call, root, small_config, tmp_path, dama
 
 
 @pytest.mark.slow
-def test_no_file_is_open_after_reading_videos(call, wide_trained, footage, weights, tmp_path):
+def test_no_file_is_open_after_reading_videos(call, checkpoint, footage, small_extraction, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in (f"{footage.good[0].video_id}.mp4", "corrupt.mp4", "mute.mp4"):
         shutil.copy(footage.folder / name, videos)
-    best = shutil.copy(wide_trained / "best.pth.tar", tmp_path)
-    flags = ("--weights", weights, "--gpu", "cpu", "--frames_per_second", 1)
-    assert call("tools.extract_features", videos, "--out", tmp_path / "out", *flags) == (1, [])
-    assert call("tools.predict.__main__", videos, "--checkpoint", best, *flags) == (1, [])
+    best = shutil.copy(checkpoint, tmp_path)
+    assert call("tools.extract_features", videos, "--out", tmp_path / "out", *small_extraction) == (1, [])
+    assert call("tools.predict.__main__", videos, "--checkpoint", best, *small_extraction) == (1, [])
