@@ -18,7 +18,9 @@ class BFloat16Weights:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.weights = weights_of_products(network)
+        weights = weights_of_products(network)
+        # A kernel casts a few dozen of them and lasts as long as its largest one, so the large ones should share one.
+        self.weights = dict(sorted(weights.items(), key=lambda item: -item[1].numel()))
         self.copies = {
             name: torch.empty_like(weight, dtype=torch.bfloat16).requires_grad_()
             for name, weight in self.weights.items()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from configs import Config
 from dataset import AVEDataset, Batch
+from engine.adam import Adam
 from engine.bfloat16 import BFloat16Weights
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
 from engine.cuda_graph import CapturedBatches, CapturedCall, can_capture
@@ -98,7 +99,7 @@ class Trainer:
         self.writer = BackgroundWriter()
         self.fingerprint = run_fingerprint([feed.dataset for feed in feeds], ranks)
         training = config.training
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=float(training.lr), fused=True)
+        self.optimizer = Adam(model.parameters(), lr=float(training.lr), fused=True)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimizer, list(training.lr_milestones), training.lr_factor
         )
@@ -200,8 +201,9 @@ class Trainer:
             outputs = (self.bfloat16_weights or self.network)(visual, audio)
             terms = self.model.loss(outputs, labels)
 
-        # With these weights, the gradient averaged over ranks is the gradient of the mean over the whole batch.
-        terms["loss"].backward(torch.full_like(terms["loss"], self.ranks.world_size * share / whole))
+        # With this weight, the gradient averaged over ranks is the gradient of the mean over the whole batch.
+        weight = self.ranks.world_size * share / whole
+        (terms["loss"] if weight == 1 else terms["loss"] * weight).backward()
         if self.bfloat16_weights:
             self.bfloat16_weights.move_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_gradient)
