@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from model.layers.linear import Linear
+
 
 class Localization(nn.Module):
     """is_event = Linear fused, per segment; event = Linear(max over segments of fused), per video."""
 
     def __init__(self, d_model: int, num_classes: int) -> None:
         super().__init__()
-        self.is_event = nn.Linear(d_model, 1)
-        self.event = nn.Linear(d_model, num_classes)
+        self.is_event = Linear(d_model, 1)
+        self.event = Linear(d_model, num_classes)
 
     def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
         """``fused`` (b, t, d_model) to logits: is_event (b, t) and event (b, K)."""

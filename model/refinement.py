@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from configs import MAGANConfig
 from model.layers.attention import MultiHeadAttention
 from model.layers.dropout import Dropout
+from model.layers.linear import Linear
 
 
 class Refinement(nn.Module):
@@ -16,7 +17,7 @@ class Refinement(nn.Module):
         self.scope = config.scope
         self.norm = nn.LayerNorm(dim)
         self.attention = MultiHeadAttention(dim, config.num_heads, config.refine_attention_dropout)
-        self.linear = nn.Linear(dim, dim)
+        self.linear = Linear(dim, dim)
         self.dropout = Dropout(config.refine_dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.layers.dropout import Dropout
+from model.layers.linear import Linear, linear
 
 
 class MultiHeadAttention(nn.Module):
@@ -20,20 +21,20 @@ class MultiHeadAttention(nn.Module):
         self.dropout = Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, memory: Tensor | None = None) -> Tensor:
         """Attend from ``query`` (n, s, dim) to ``memory`` (n, m, dim), or to itself; returns (n, s, dim)."""
         if memory is None:
-            q, k, v = self._heads(F.linear(query, self.in_proj_weight, self.in_proj_bias), 3)
+            q, k, v = self._heads(linear(query, self.in_proj_weight, self.in_proj_bias), 3)
         else:
             dim = query.shape[-1]
             query_weight, memory_weight = self.in_proj_weight.split([dim, 2 * dim])
             query_bias, memory_bias = self.in_proj_bias.split([dim, 2 * dim])
-            (q,) = self._heads(F.linear(query, query_weight, query_bias), 1)
-            k, v = self._heads(F.linear(memory, memory_weight, memory_bias), 2)
+            (q,) = self._heads(linear(query, query_weight, query_bias), 1)
+            k, v = self._heads(linear(memory, memory_weight, memory_bias), 2)
         return self.out_proj(self._attend(q, k, v))
 
     def residual(self, standard: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -44,8 +45,8 @@ class MultiHeadAttention(nn.Module):
         """
         weight = self.in_proj_weight * norm.weight
         bias = torch.addmv(self.in_proj_bias, self.in_proj_weight, norm.bias)
-        attended = self._attend(*self._heads(F.linear(standard, weight, bias), 3))
-        attended = F.linear(attended, self.out_proj.weight, self.out_proj.bias + norm.bias)
+        attended = self._attend(*self._heads(linear(standard, weight, bias), 3))
+        attended = linear(attended, self.out_proj.weight, self.out_proj.bias + norm.bias)
         return torch.addcmul(attended, standard, norm.weight)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -83,8 +84,8 @@ class ResidualFeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, hidden)
-        self.contract = nn.Linear(hidden, dim)
+        self.expand = Linear(dim, hidden)
+        self.contract = Linear(hidden, dim)
         self.hidden_dropout = Dropout(dropout)
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
