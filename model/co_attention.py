@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs import MAGANConfig
+from model.layers.linear import Linear
 from model.layers.pooling import mean_and_max
+from model.layers.streams import side_by_side
 
 
 class ChannelAttention(nn.Module):
@@ -21,8 +23,8 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, visual_dim: int, hidden: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(2 * visual_dim, hidden)
-        self.expand = nn.Linear(hidden, visual_dim)
+        self.squeeze = Linear(2 * visual_dim, hidden)
+        self.expand = Linear(hidden, visual_dim)
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         """``p`` (n, r, 512) from the regions, ``q`` (n, 512) from the sound, both >= 0; returns (n, 512) in (1, 2)."""
@@ -35,7 +37,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.score = nn.Linear(hidden, 1)
+        self.score = Linear(hidden, 1)
 
     def forward(self, h: Tensor, g: Tensor) -> Tensor:
         score = torch.bmm(h, (self.score.weight * g).unsqueeze(-1)).squeeze(-1) + self.score.bias  # (n, r)
@@ -48,8 +50,8 @@ class AudioToVisual(nn.Module):
     def __init__(self, visual_dim: int, hidden: int) -> None:
         super().__init__()
         self.channel_attention = ChannelAttention(visual_dim, hidden)
-        self.pooled_guide = nn.Linear(2 * visual_dim, hidden)
-        self.attended_regions = nn.Linear(visual_dim, hidden)
+        self.pooled_guide = Linear(2 * visual_dim, hidden)
+        self.attended_regions = Linear(visual_dim, hidden)
         self.visual_attention = SpatialAttention(hidden)
         self.audio_guided_attention = SpatialAttention(hidden)
         self.beta = nn.Parameter(torch.full((2,), 0.5))
@@ -100,8 +102,8 @@ class CoAttention(nn.Module):
         self.visual_widths = self.audio_widths = (visual_dim, visual_dim, hidden)
         # One product for all layers that read v, and one for a: channel attention of both branches, spatial attention.
         # The initialisation of a Linear depends on its input width alone, so each part is drawn as a layer of its own.
-        self.visual_projection = nn.Linear(visual_dim, sum(self.visual_widths))
-        self.audio_projection = nn.Linear(config.audio_dim, sum(self.audio_widths))
+        self.visual_projection = Linear(visual_dim, sum(self.visual_widths))
+        self.audio_projection = Linear(config.audio_dim, sum(self.audio_widths))
         self.audio_to_visual = AudioToVisual(visual_dim, hidden)
         self.visual_to_audio = VisualToAudio(visual_dim, hidden)
 
@@ -109,6 +111,5 @@ class CoAttention(nn.Module):
         """Regions ``v`` (n, r, 512) and sound ``a`` (n, 128) to co-attended visual and audio, (n, 512) each."""
         a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.visual_widths, dim=-1)
         a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.audio_widths, dim=-1)
-        visual = self.audio_to_visual(v, a2v_p, a2v_q, regions, audio_guide)
-        audio = self.visual_to_audio(v2a_p, v2a_q)
-        return visual, audio
+        to_visual = [v, a2v_p, a2v_q, regions, audio_guide]
+        return side_by_side(self.audio_to_visual, to_visual, self.visual_to_audio, [v2a_p, v2a_q])

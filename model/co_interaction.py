@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from configs import MAGANConfig
 from model.layers.attention import ResidualAttention
+from model.layers.linear import Linear
+from model.layers.streams import side_by_side
 from model.temporal_relations import Relations
 
 
@@ -38,8 +40,8 @@ class MultimodalGate(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(2 * d_model, d_model)
-        self.gate = nn.Linear(d_model, 1)
+        self.squeeze = Linear(2 * d_model, d_model)
+        self.gate = Linear(d_model, 1)
 
     def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Visual' and audio', (b, t, d_model) each, to fused (b, t, d_model) and m (b, t)."""
@@ -47,7 +49,7 @@ class MultimodalGate(nn.Module):
         return torch.addcmul(audio, m, visual - audio), m.squeeze(-1)
 
 
-class VideoScore(nn.Linear):
+class VideoScore(Linear):
     """Scores of a video: per class, the mean of its ``top_segments`` highest segment scores."""
 
     def __init__(self, config: MAGANConfig, num_classes: int) -> None:
@@ -68,8 +70,8 @@ class UnimodalGates(nn.Module):
     def __init__(self, config: MAGANConfig, num_classes: int) -> None:
         super().__init__()
         self.alpha = config.alpha
-        self.audio_gate = nn.Linear(config.d_model, 1)
-        self.visual_gate = nn.Linear(config.d_model, 1)
+        self.audio_gate = Linear(config.d_model, 1)
+        self.visual_gate = Linear(config.d_model, 1)
         self.audio_events = VideoScore(config, num_classes)
         self.visual_events = VideoScore(config, num_classes)
 
@@ -101,9 +103,15 @@ class CoInteraction(nn.Module):
         visual = self.visual_interaction(relations.visual_query, relations.audio_query)  # visual': (b, t, d_model)
         audio = self.audio_interaction(relations.audio_query, visual)  # audio', which reads visual': (b, t, d_model)
 
-        um_gate, um_logits = self.unimodal_gates(relations, visual, audio)
-        fused, mm_gate = self.multimodal_gate(visual, audio)  # (b, t, d_model), (b, t)
-        return Interactions(fused, um_gate, um_logits, mm_gate, self.multimodal_events(fused))
+        (um_gate, um_logits), (fused, mm_gate, mm_logits) = side_by_side(
+            self.unimodal_gates, [relations, visual, audio], self.fuse, [visual, audio]
+        )
+        return Interactions(fused, um_gate, um_logits, mm_gate, mm_logits)
+
+    def fuse(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both modalities (b, t, d_model) to the fused features, the multimodal gate (b, t) and its score (b, K)."""
+        fused, gate = self.multimodal_gate(visual, audio)
+        return fused, gate, self.multimodal_events(fused)
 
 
 def softmax(logits: Tensor | None) -> Tensor | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from configs import MAGANConfig
 from model.co_attention import CoAttention
 from model.co_interaction import CoInteraction, Interactions, UnimodalGates
+from model.layers.streams import side_by_side
 from model.localization import Localization
 from model.refinement import Refinement
 from model.temporal_relations import Relations, TemporalRelations
@@ -69,8 +70,8 @@ class MAGAN(nn.Module):
     def refine(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention within each modality: (b, t, h, w, 512) to (b, t, r, 512), and (b, t, 128)."""
         regions = visual.flatten(2, 3)  # (b, t, r, 512)
-        refined = self.refine_visual(regions.flatten(0, 1))  # (b * t, r, 512)
-        return refined.view(regions.shape), self.refine_audio(audio)
+        refined, audio = side_by_side(self.refine_visual, [regions.flatten(0, 1)], self.refine_audio, [audio])
+        return refined.view(regions.shape), audio
 
     def co_attend(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-modal gated co-attention within each segment: (b, t, r, 512) and (b, t, 128) to (b, t, 512) each."""

@@ -1,6 +1,7 @@
 """Temporal relations: each modality is read along time, then attends to the other modality."""
 
 import copy
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from configs import MAGANConfig
 from model.layers.attention import ResidualAttention, ResidualFeedForward
+from model.layers.linear import Linear
+from model.layers.streams import side_by_side
 
 
 def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
@@ -37,7 +40,7 @@ class Encoder(nn.Module):
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
         d_model, dropout = config.d_model, config.temporal_dropout
-        self.linear = nn.Linear(2 * d_model, d_model)
+        self.linear = Linear(2 * d_model, d_model)
         layer = nn.Sequential(
             ResidualAttention(d_model, config.num_heads, dropout, dropout),
             ResidualFeedForward(d_model, config.encoder_hidden, dropout),
@@ -54,7 +57,7 @@ class Decoder(nn.Module):
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
         d_model, dropout = config.d_model, config.temporal_dropout
-        self.linear = nn.Linear(2 * d_model, d_model)
+        self.linear = Linear(2 * d_model, d_model)
         self.attention = ResidualAttention(d_model, config.num_heads, dropout, dropout)
         self.feed_forward = ResidualFeedForward(d_model, config.decoder_hidden, dropout)
 
@@ -78,13 +81,11 @@ class TemporalRelations(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor) -> Relations:
         """Co-attended features ``visual`` and ``audio``, (b, t, 512) each."""
-        visual = read_along_time(self.visual_lstm, visual)  # X_v: (b, t, 2 * d_model)
-        audio = read_along_time(self.audio_lstm, audio)  # X_a: (b, t, 2 * d_model)
-        visual_encoded = self.visual_encoder(visual)
-        audio_encoded = self.audio_encoder(audio)
-        return Relations(
-            visual_encoded,
-            audio_encoded,
-            visual_query=self.visual_decoder(visual, audio_encoded),
-            audio_query=self.audio_decoder(audio, visual_encoded),
+        visual, audio = side_by_side(  # X_v and X_a: (b, t, 2 * d_model) each
+            partial(read_along_time, self.visual_lstm), [visual], partial(read_along_time, self.audio_lstm), [audio]
         )
+        visual_encoded, audio_encoded = side_by_side(self.visual_encoder, [visual], self.audio_encoder, [audio])
+        visual_query, audio_query = side_by_side(
+            self.visual_decoder, [visual, audio_encoded], self.audio_decoder, [audio, visual_encoded]
+        )
+        return Relations(visual_encoded, audio_encoded, visual_query, audio_query)
