@@ -15,6 +15,9 @@ from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
 from tests.processes import ROOT, finished
 from tools.reference import seeded
+from utils.memory import keep_freed_memory
+
+keep_freed_memory()  # as commands on a CPU do
 
 SCRIPTS = {"supervised": "supv_main.py", "weakly": "weakly_main.py"}
 CONFIGS = {"supervised": "main.json", "weakly": "weak.json"}

@@ -26,7 +26,6 @@ from typing import Any
 
 PRELOADED = (  # no __main__, which is what runs
     *("engine.experiment", "tools.predict.video_page", "tools.report.page", "tools.compare.tables", "tools.arguments"),
-    "torch._dynamo",  # imported by the first optimizer
     *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av", "scipy.stats"),
 )
 STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
