@@ -35,7 +35,7 @@ from utils.arithmetic import allow_tf32, parameter_dtype, to_device
 from utils.command import run_command
 from utils.memory import keep_freed_memory
 
-DISTINCT_VIDEOS = 128  # in the feature files; longer data sets repeat them
+DISTINCT_VIDEOS = 64  # in the feature files; longer data sets repeat them
 FEED_VIDEOS = 512  # read by one run of ``measure_feed``
 NUM_WORKERS = 2  # processes that read the stream, as in the configs
 
