@@ -71,15 +71,19 @@ class FeatureFile:
         """Read ``rows[i]`` into ``out[places[i]]``, converted to the float type of ``out``.
 
         Raises:
-            InputError: a row cannot be read; the message names it.
+            InputError: a row cannot be read; the message names it. Or the file has changed since it was checked.
         """
-        data = self._open().id
-        as_stored = None if out.dtype == self.dtype else np.empty(self.shape[1:], self.dtype)
-        # h5py's own indexing takes as long as reading a row does.
-        chosen, one_row = data.get_space(), h5py.h5s.create_simple(self.shape[1:])
+        dataset, of_row = self._open(), self.shape[1:]
+        if dataset.shape != self.shape or out.shape[1:] != of_row:  # HDF5 would write past the end of ``out``
+            found, asked = dataset.shape, (len(self), *out.shape[1:])
+            raise InputError(f"{self.path}: has shape {found}, expected {self.shape}, to be read as {asked}")
+        as_stored = None if out.dtype == self.dtype else np.empty(of_row, self.dtype)
+        # By HDF5's own calls: h5py's indexing takes as long as reading a row does.
+        data, one_row = dataset.id, h5py.h5s.create_simple(of_row)
         try:
+            chosen = data.get_space()
             for row, place in zip(rows, places, strict=True):
-                chosen.select_hyperslab((row, *[0] * len(self.shape[1:])), (1, *self.shape[1:]))
+                chosen.select_hyperslab((row, *[0] * len(of_row)), (1, *of_row))
                 if as_stored is None:
                     data.read(one_row, chosen, out[place])
                 else:  # NumPy converts faster than HDF5

@@ -1,4 +1,4 @@
-"""bfloat16 weights for products, cast in one kernel a step."""
+"""bfloat16 weights for products, cast together in each step."""
 
 import torch
 from torch import Tensor, nn

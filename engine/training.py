@@ -202,6 +202,7 @@ class Trainer:
             terms = self.model.loss(outputs, labels)
 
         # With this weight, the gradient averaged over ranks is the gradient of the mean over the whole batch.
+        # A gradient given to ``backward`` would do the same, after a second in which it imports sympy.
         weight = self.ranks.world_size * share / whole
         (terms["loss"] if weight == 1 else terms["loss"] * weight).backward()
         if self.bfloat16_weights:

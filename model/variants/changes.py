@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.layers.linear import Linear
 from model.variants.co_attention import no_features
 
 
@@ -45,7 +44,7 @@ def drop_rows(model: nn.Module, modality: str, *parts: int) -> None:
     It computes the layers that read the same features as one product; what read the rows gets a tensor of width 0.
     """
     co_attention = model.co_attention
-    projection: Linear = getattr(co_attention, f"{modality}_projection")
+    projection: nn.Linear = getattr(co_attention, f"{modality}_projection")
     before: tuple[int, ...] = getattr(co_attention, f"{modality}_widths")
     widths = tuple(0 if part in parts else width for part, width in enumerate(before))
     setattr(co_attention, f"{modality}_widths", widths)

@@ -456,3 +456,19 @@ def test_annotations_of_another_number_of_events_are_refused_with_both_numbers(r
     (root / "Annotations.txt").write_text("Truck&a&good&0&10\nBark&b&good&0&10\n")
     said = refusal(folder(root).class_names)
     assert said.startswith(f"{root / 'Annotations.txt'}: names 2 events, expected 3")
+
+
+def test_file_that_has_changed_since_it_was_checked_is_not_read(tmp_path):
+    """HDF5 would cut its rows off, or write past the end of the memory for them."""
+    path = tmp_path / "visual_feature.h5"
+    write(path, np.ones((4, T, 2, 2, 8), "f4"))
+    file = FeatureFile(path, ndim=5, width=8)
+    out = np.zeros((1, T, 2, 2, 8), "f4")
+    with pytest.raises(InputError, match=r"to be read as \(4, 10, 1, 2, 8\)"):
+        file.read([0], out[:, :, :1], [0])
+    file.close()
+    write(path, np.ones((4, T, 3, 3, 8), "f4"))
+    with pytest.raises(InputError, match=r"has shape \(4, 10, 3, 3, 8\), expected \(4, 10, 2, 2, 8\)"):
+        file.read([0], out, [0])
+    assert not out.any()
+    file.close()

@@ -11,7 +11,7 @@ from model.layers.linear import _Linear
 @pytest.mark.parametrize("needs_gradient", [True, False])
 def test_outputs_and_gradients_are_those_of_pytorch(shape, needs_gradient):
     torch.manual_seed(0)
-    x = torch.randn(*shape[:-1], shape[-1], dtype=torch.float64, requires_grad=needs_gradient)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=needs_gradient)
     weight, bias = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 6), (4,)))
     inputs = [x, weight, bias] if needs_gradient else [weight, bias]
     expected, found = F.linear(x, weight, bias), _Linear.apply(x, weight, bias)
