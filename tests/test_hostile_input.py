@@ -21,6 +21,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from configs import Config, TrainingConfig, load_config
 from dataset import AVEFolder
@@ -588,6 +589,14 @@ def test_no_part_of_our_checkpoint_can_be_left_out_or_be_something_else(folder, 
         save_checkpoint(folder / "values.pth.tar", with_value(contents, place, value))
         may_be = [("scores", "{1: 2}"), ("training", "'removed'")]
         assert attempt(folder / "values.pth.tar") == ((place[-1], repr(value)) in may_be)
+
+
+@pytest.mark.parametrize("change", [Tensor.to_sparse, Tensor.int, Tensor.bool, Tensor.tolist])
+def test_weight_that_is_no_dense_tensor_of_floats_is_refused_by_name(folder, contents, change):
+    name, weight = next(iter(contents["weights"].items()))
+    save_checkpoint(folder / "values.pth.tar", with_value(contents, ("weights", name), change(weight)))
+    with pytest.raises(InputError, match=f"{name!r} in it is not a tensor of floating-point numbers"):
+        load_checkpoint(folder / "values.pth.tar")
 
 
 class Published(NamedTuple):
