@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from configs import Config
+from configs.config import SELECTIONS
 from dataset import AVEDataset, Batch
 from engine.adam import Adam
 from engine.bfloat16 import BFloat16Weights
@@ -273,7 +274,7 @@ class Trainer:
             self._save_best({**accuracies, **columns, **newer}, threshold)
         self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
-        best = {name: getattr(state, name) for name in ("best_on_val", "best_on_test", "best_on_names")}
+        best = {f"best_on_{each}": getattr(state, f"best_on_{each}") for each in SELECTIONS}
         self.state = TrainingState(state.epoch + 1, **best)
         self.save_or_stop()
 
