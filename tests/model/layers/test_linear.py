@@ -1,10 +1,10 @@
-"""The linear layers of a GPU have the outputs and gradients of PyTorch's."""
+"""The linear layers have the outputs and gradients of PyTorch's."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from model.layers.linear import _Linear
+from model.layers.linear import _Linear, rounded_linear
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6), (2, 3, 5, 6)])
@@ -29,3 +29,19 @@ def test_bfloat16_weights_take_the_inputs_of_autocast_and_have_gradients_of_thei
     outputs = _Linear.apply(x.bfloat16(), weight, bias)
     outputs.float().square().sum().backward()
     assert [tensor.grad.dtype for tensor in (x, weight, bias)] == [torch.float32, torch.bfloat16, torch.bfloat16]
+
+
+def test_bfloat16_products_in_float32_are_those_of_autocast():
+    """But for the order of their sums: at most the last of a bfloat16 number's 8 digits differs."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(size, requires_grad=True) for size in ((2, 3, 40, 60), (50, 60), (50,))]
+    of_outputs = torch.randn(2, 3, 40, 50).bfloat16()
+    results = []
+    for linear in (F.linear, rounded_linear):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs = linear(*inputs)
+        results.append([outputs, *torch.autograd.grad(outputs, inputs, of_outputs)])
+    for theirs, ours in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, ours.bfloat16().to(ours.dtype))
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7 * theirs.abs().max().item())
