@@ -34,6 +34,8 @@ CHUNK = 64  # videos read at a time while features are loaded
 class StreamFeed:
     """Batches that worker processes read from the files ahead of time; memory holds a few of them.
 
+    A single batch is read in this process: with nothing to compute meanwhile, a worker would only take time to start.
+
     ``pinned`` batches are in page-locked memory, from which a GPU copies asynchronously. A process that has threads, as
     that of a run has, must not be forked: a lock that a thread holds stays locked. The workers are forked by a server.
     """
@@ -41,15 +43,17 @@ class StreamFeed:
     def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int, pinned: bool = False) -> None:
         self.dataset = dataset
         self.batches = batches
+        self.num_workers = num_workers
+        workers = num_workers if len(batches) > 1 else 0
         self.loader = DataLoader(
             dataset,
             batch_sampler=batches,
             collate_fn=_identity,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=pinned,
             worker_init_fn=_end_with_run,
-            multiprocessing_context=_fork_server() if num_workers else None,
+            multiprocessing_context=_fork_server() if workers else None,
             # Iterating draws a number, which must not come from the random numbers of the training.
             generator=torch.Generator(),
         )
@@ -75,8 +79,7 @@ class StreamFeed:
 
     def in_order(self, batch_size: int) -> "StreamFeed":
         """The same videos in the order of the data set."""
-        loader = self.loader
-        return StreamFeed(self.dataset, self.batches.in_order(batch_size), loader.num_workers, loader.pin_memory)
+        return StreamFeed(self.dataset, self.batches.in_order(batch_size), self.num_workers, self.loader.pin_memory)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

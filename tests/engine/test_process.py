@@ -121,6 +121,7 @@ def test_lock_ends_with_its_process(command, tmp_path):
     """Also with a killed one; its processes that read features end with it."""
     folder = tmp_path / "run"
     flags = ("--resume", "auto", "--save_seconds", 0, "--features", "stream", "--num_workers", 2)
+    flags += ("--test_batch_size", 2)  # or val and test would have one batch each, which the run reads itself
     with Process(*command(folder, "--n_epoch", 1000, *flags)) as first:
         first.read_until("epoch 2/1000")
         while not (folder / "last.pth.tar").exists():
