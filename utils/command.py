@@ -1,5 +1,6 @@
 """How a command ends: one sentence and exit 2 on bad input, 130, 143 or 129 on SIGINT, SIGTERM or SIGHUP."""
 
+import gc
 import io
 import signal
 import sys
@@ -16,6 +17,7 @@ def run_command(main: Callable[[], None]) -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
+    gc.freeze()  # what is imported lives as long: to go through it once more took the last half second
     open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
