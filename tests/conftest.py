@@ -162,5 +162,5 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seeded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The seeded inputs behind the published values as an AVE folder, all five videos in the test split."""
     root = tmp_path_factory.mktemp("seeded")
-    seeded.write_ave_folder(root, ["test"])
+    seeded.write_ave_folder(root, {"test": 5})
     return root

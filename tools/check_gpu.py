@@ -27,9 +27,10 @@ from typing import NamedTuple
 import torch
 from torch.utils._pytree import tree_leaves
 
-from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, SPLITS, load_config
+from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, MAGANConfig, load_config
 from dataset import AVEFolder
 from dataset.batches import Batches
+from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from engine.cuda_graph import WARM_UP
 from engine.device import choose_device, describe
 from engine.distributed import Ranks
@@ -51,12 +52,13 @@ from utils.log import log_to_terminal
 from utils.memory import out_of_memory_as_error
 from utils.progress import Progress
 
-VIDEOS = 5  # in the seeded data, one batch
+VIDEOS = 5  # that the network is trained on, one batch
 # Of one batch, whose losses are known. The first updates of Adam follow the signs of gradients: from the third loss on,
 # the rounding of TF32 and bfloat16 is large in it (on an H200 in float32: 8e-4 after one update, 5e-2 after two).
 PUBLISHED_EPOCHS = {"fp64": 4, "fp32": 2, "bf16": 2}
 SMALL_EPOCHS = 2  # of a network for what its size does not matter to
-SMALL = {"d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
+SMALL_VIDEOS = 12  # in a batch of it
+SMALL = {"visual_dim": 64, "audio_dim": 32, "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
 EPOCHS = 8  # of one batch, of which the last five replay a CUDA graph
 # Largest differences of outputs, and largest relative differences of losses, from the published values in float64.
 OUTPUT_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-3}
@@ -77,14 +79,20 @@ class CheckError(Exception):
 
 
 class Machine:
-    """The device to check, and a folder with data, weights and configs for it."""
+    """The device to check, and a folder with data, weights and configs of two sizes for it."""
 
     def __init__(self, gpu: str, folder: Path) -> None:
         self.gpu, self.folder = gpu, folder
         self.device = choose_device(gpu, Ranks())
         self.data = folder / "data"
         self.data.mkdir()
-        seeded.write_ave_folder(self.data, SPLITS)
+        seeded.write_ave_folder(self.data, {"train": VIDEOS, "val": 1, "test": 1})
+        self.small_data = folder / "small-data"
+        self.small_data.mkdir()
+        widths = SMALL["visual_dim"], SMALL["audio_dim"]
+        generator = SyntheticAVE(MAGANConfig.num_events, signal=2, map_size=2, seed=0, widths=widths)
+        annotations = generator.annotations(MAGANConfig.num_events)
+        write_synthetic_ave(self.small_data, generator, annotations, num_noisy=1, dtype="float32")
         for setting in MODELS:
             torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
             config = load_config(CONFIGS[setting])
@@ -119,7 +127,7 @@ class Machine:
         return output
 
     def train(self, name: str, setting: str, *flags: object, launcher: Sequence[object] = ()) -> list[float]:
-        """The losses of a run, whose epochs have one batch each; the last one is evaluated."""
+        """The losses of a run, a number for each epoch; the last one is evaluated."""
         run = self.folder / name
         common = ("--gpu", self.gpu, "--data_root", self.data, "--snapshot_pref", run)
         batches = ("--b", VIDEOS, "--lr", 1e-4, "--eval_freq", 1 << 30)
@@ -138,7 +146,12 @@ class Machine:
     def train_small(self, name: str, *flags: object, config: str = "small", **options: object) -> list[float]:
         """The losses of a small network in float64."""
         small = ("--config", self.folder / f"{config}.json", "--precision", "fp64", "--n_epoch", SMALL_EPOCHS)
-        return self.train(name, "supervised", *small, *flags, **options)
+        return self.train(name, "supervised", *self.small_batches, *small, *flags, **options)
+
+    @property
+    def small_batches(self) -> Sequence[object]:
+        """The flags of the small network's data: two batches an epoch, which are too few for a CUDA graph."""
+        return ("--data_root", self.small_data, "--b", SMALL_VIDEOS)
 
     def trainer(self, precision: str, cuda_graph: bool) -> Trainer:
         """A trainer of the supervised network in this process, which writes nothing; its epochs have one batch."""
@@ -282,7 +295,8 @@ def check_resume(machine: Machine) -> str:
     """A run with dropout that stops after an epoch and is resumed is the run that does not stop."""
     machine.train_small("resumed", "--n_epoch", 1)
     last = machine.folder / "resumed" / LAST
-    return machine.compare_small(machine.train("resumed", "supervised", "--resume", last, "--n_epoch", SMALL_EPOCHS))
+    flags = (*machine.small_batches, "--resume", last, "--n_epoch", SMALL_EPOCHS)
+    return machine.compare_small(machine.train("resumed", "supervised", *flags))
 
 
 def check_processes(machine: Machine) -> str:

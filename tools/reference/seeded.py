@@ -6,7 +6,7 @@ evaluation mode and float64, under either attention scope. All numbers come from
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -70,16 +70,18 @@ def video_labels(labels: Tensor) -> Tensor:
     return y
 
 
-def write_ave_folder(root: Path, splits: Sequence[str]) -> None:
-    """Write an AVE folder into ``root``; each of ``splits`` has the five seeded videos, in rows of its own."""
+def write_ave_folder(root: Path, splits: Mapping[str, int]) -> None:
+    """Write an AVE folder into ``root``; each split has the first seeded videos, as many as named, in its own rows."""
     visual, audio, labels = inputs()
     files = {"visual_feature": visual, "audio_feature": audio, "right_labels": labels}
     for name, values in {**files, "mil_labels": video_labels(labels)}.items():
         with h5py.File(root / f"{name}.h5", "w") as file:
-            file["avadataset"] = np.concatenate([values.numpy()] * len(splits))
-    for n, split in enumerate(splits):
+            file["avadataset"] = np.concatenate([values[:number].numpy() for number in splits.values()])
+    begin = 0
+    for split, number in splits.items():
         with h5py.File(root / f"{split}_order.h5", "w") as file:
-            file["order"] = len(labels) * n + np.arange(len(labels))
+            file["order"] = begin + np.arange(number)
+        begin += number
 
 
 def expected(setting: str, scope: str) -> dict:
