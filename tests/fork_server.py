@@ -88,9 +88,11 @@ def become(request: dict[str, Any]) -> None:
 
 
 def run(program: str) -> int:
-    """Run an entry script or a module; gives its exit status. What else ends it is raised."""
+    """Run an entry script, a module, or code after -c; gives its exit status. What else ends it is raised."""
     try:
-        if program.endswith(".py"):
+        if program == "-c":
+            exec(sys.argv.pop(1), {"__name__": "__main__"})
+        elif program.endswith(".py"):
             runpy.run_path(program, run_name="__main__")
         else:
             runpy.run_module(program, run_name="__main__", alter_sys=True)

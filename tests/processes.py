@@ -24,7 +24,7 @@ ENVIRONMENT = dict(os.environ)
 
 
 class Process:
-    """A command that runs: an entry script or a module, ``Process("supv_main.py", "--gpu", 0)``.
+    """A command that runs: an entry script, a module, or code after -c, as in ``Process("supv_main.py", "--gpu", 0)``.
 
     Used in a ``with`` statement, it is waited for at the end. If a test fails or takes too long, it is killed, and the
     failure shows what it said and where it was.

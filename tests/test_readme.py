@@ -1,15 +1,15 @@
 """README and docs hold: their examples run, and every file, test, link and flag that they name exists."""
 
 import json
+import os
 import re
 import shutil
-import subprocess
-import sys
 from fnmatch import fnmatch
+from functools import partial
 
 import pytest
 
-from tests.processes import ENVIRONMENT, ROOT
+from tests.processes import ROOT, finished
 
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "Exps/README.md")),
@@ -17,7 +17,7 @@ PAGES = [
 ]  # not CHANGELOG.md, which also names what is gone
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 TRACKED = "configs|dataset|docs|engine|figs|model|tests|tools|utils"  # folders; data and Exps hold the user's files
-# Prints the help of every command that is named, an entry script or a module, as JSON; importing torch once is quick.
+# Prints the help of every command that is named, an entry script or a module, as JSON.
 HELP = """
 import contextlib, io, json, runpy, sys
 helps = {}
@@ -62,7 +62,7 @@ def test_python_example_runs_and_prints_what_its_comments_say(wide_trained, wide
     (tmp_path / "data").mkdir()
     (tmp_path / "data/demo").symlink_to(wide_data_root)
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
-    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    result = finished("-c", program, set_up=partial(os.chdir, tmp_path))
     assert result.returncode == 0, result.stderr
     expected = re.findall(r"^print\(.*\)  # ([^:\n]+)", code, re.M)
     assert expected
@@ -74,9 +74,7 @@ def test_python_example_runs_and_prints_what_its_comments_say(wide_trained, wide
 def helps() -> dict[str, str]:
     """The help of every command that a page names."""
     names = sorted({name for text in TEXTS.values() for name, _ in commands_of(text)})
-    result = subprocess.run(
-        [sys.executable, "-c", HELP, *names], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
-    )
+    result = finished("-c", HELP, *names)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -39,7 +39,7 @@ def make_meta_trainer(make_trainer, monkeypatch):
     monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *args, **kwargs: None)
 
     def make(setting, precision):
-        trainer = make_trainer(setting, precision, device="meta")
+        trainer = make_trainer(setting, precision, device="meta", batch_size=30)
         step = trainer.step
 
         def step_on_one_device(batch):

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from dataset.published import DOWNLOADS
-from tests.processes import ROOT
 from tests.server import serving
 from tools import download as module
 from tools.download import content_check, downloads, get_all, prepare
@@ -207,12 +206,3 @@ def test_wrong_flags_are_status_2_and_help_says_what_is_not_tested(run):
 def test_check_of_a_file_knows_its_key(wide_data_root):
     with pytest.raises(InputError, match="has no data set 'avadataset'"):
         content_check("audio_feature.h5")(wide_data_root / "train_order.h5")
-
-
-def test_missing_package_is_one_sentence_that_says_what_to_install(tmp_path):
-    program = "import runpy, sys; sys.modules['gdown'] = None; runpy.run_module('tools.download', {}, '__main__')"
-    command = [sys.executable, "-c", program, "--data_root", str(tmp_path), "--runs", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: needs gdown, not installed here: python -m pip install")
-    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html import unescape
 from html.parser import HTMLParser
 
@@ -16,7 +15,6 @@ import pytest
 
 from dataset.annotations import read_annotations
 from tests.conftest import SCRIPTS
-from tests.processes import ENVIRONMENT, ROOT
 from tools.reference import seeded
 
 PICTURES = {"events", "lengths", "confusion", "gates", "modalities"}
@@ -211,19 +209,6 @@ def test_predictions_need_an_evaluation_and_a_folder(run, trained, tmp_path):
     arguments = ("--gpu", "cpu", "--evaluate", "--resume", trained("supervised") / "best.pth.tar", "--predictions")
     result = run("supv_main.py", *arguments, tmp_path / "nowhere" / "p.csv", status=2)
     assert "there is no directory" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("tool", "package"), [("report", "matplotlib"), ("report", "jinja2"), ("visualize", "matplotlib")]
-)
-def test_without_a_package_the_tools_say_what_to_install(tool, package, tmp_path):
-    hide = "import runpy, sys; sys.modules[{!r}] = None; sys.argv[1:] = {}; runpy.run_module({!r}, run_name={!r})"
-    arguments = [str(tmp_path), *(["--rows", "1"] if tool == "visualize" else [])]
-    code = hide.format(package, arguments, f"tools.{tool}", "__main__")
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert f"needs {package}" in result.stderr
-    assert "pip install -r requirements-tools.txt" in result.stderr
 
 
 # -------------------------------------------------------------------------------------------------------- browser
