@@ -100,8 +100,8 @@ def test_comparison_that_is_stopped_and_killed_ends_with_the_tables_of_an_unbrok
 
     status, _, children = stop_in_training(command, signal.SIGKILL)
     assert status == -signal.SIGKILL
-    gone, alive = psutil.wait_procs(children, timeout=60)
-    assert (len(gone), alive) == (2, [])
+    assert children  # one or two: a run that had only its last batches to do may have ended before
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
     run("tools.compare", *command)
     assert table_of(tmp_path) == table_of(whole)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from engine.evaluation import Details, Evaluation
 from model import MODELS, MAGANConfig
 from model.observation import Observation, observed
@@ -17,6 +18,8 @@ from tests.processes import ROOT
 from tests.videos import grey, write_video
 from tools.reference import seeded
 from tools.visualize.__main__ import shares_inside
+
+MAPPED_DIM = 192  # of the visual features in which attention finds the event
 
 
 @pytest.fixture
@@ -98,10 +101,11 @@ def test_failing_network_is_left_without_hooks(network):
 
 
 @pytest.fixture(scope="module")
-def mapped_data(tmp_path_factory, run):
+def mapped_data(tmp_path_factory):
     """A synthetic AVE folder of 60 videos of 4 events, whose 4 x 4 maps leave room to look elsewhere."""
-    out = tmp_path_factory.mktemp("mapped") / "synthetic"
-    run("tools.make_data", "--out", out, *("--videos", 60, "--classes", 4, "--map_size", 4, "--signal", 2, "--seed", 1))
+    out = tmp_path_factory.mktemp("mapped")
+    generator = SyntheticAVE(4, signal=3.3, map_size=4, seed=1, widths=(MAPPED_DIM, 128))
+    write_synthetic_ave(out, generator, generator.annotations(60), 3, "float16")
     return out
 
 
@@ -112,7 +116,8 @@ def attentive(tmp_path_factory, run, mapped_data):
 
     def train(setting):
         config = json.loads((ROOT / "configs" / CONFIGS[setting]).read_text())
-        config["model"] |= {"d_model": 64, "encoder_hidden": 64, "decoder_hidden": 64, "num_events": 4}
+        config["model"] |= {"visual_dim": MAPPED_DIM, "d_model": 64, "encoder_hidden": 64, "decoder_hidden": 64}
+        config["model"]["num_events"] = 4
         config["training"] |= {"batch_size": 4, "n_epoch": 8, "lr": 3e-4, "num_workers": 0, "eval_freq": 8}
         path = folder / CONFIGS[setting]
         path.write_text(json.dumps(config))
