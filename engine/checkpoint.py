@@ -51,9 +51,10 @@ def save_checkpoint(path: Path, contents: dict) -> None:
     """
     archive = io.BytesIO()
     torch.save(contents, archive)
-    data = archive.getvalue()[:-2]  # without the length of its comment, which is empty
-    with os_error_as_input_error(path), atomic_write(path) as temporary:
-        temporary.write_bytes(data + trailer_of(data))
+    data = archive.getbuffer()[:-2]  # without the length of its comment, which is empty
+    with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        file.write(trailer_of(data))
 
 
 class BackgroundWriter:

@@ -103,8 +103,9 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         InputError: the file is missing, damaged, not a checkpoint, holds code, or is of the other setting.
     """
     data = _read(path)
-    ours = data[-_TRAILER_SIZE:].startswith(_trailer(b""))
-    if ours and data[-_TRAILER_SIZE:] != trailer_of(data[:-_TRAILER_SIZE]):
+    trailer = data[-_TRAILER_SIZE:]
+    ours = trailer.startswith(_trailer(b""))
+    if ours and trailer != trailer_of(memoryview(data)[:-_TRAILER_SIZE]):
         raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
     try:
         if data.startswith(_ARCHIVE):
@@ -142,10 +143,12 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: is not a regular file, expected a checkpoint")
         with open(path, "rb") as file:
-            begin = file.read(len(_ARCHIVE))
-            if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read
+            if not file.read(len(_ARCHIVE)).startswith(
+                (_ARCHIVE, _PICKLE)
+            ):  # before gigabytes of another file are read
                 raise InputError(f"{path}: is damaged or not a checkpoint: it does not begin like one")
-            return begin + file.read()
+            file.seek(0)
+            return file.read()
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist{_ADVICE.get(path.name, '')}") from error
     except OSError as error:
@@ -207,7 +210,7 @@ def _described(variant: tuple[str, ...]) -> str:
     return f"variant {' '.join(variant)}" if variant else "the full network"
 
 
-def trailer_of(data: bytes) -> bytes:
+def trailer_of(data: memoryview) -> bytes:
     """The end of a checkpoint of ours: the zip comment with the SHA-256 of ``data``, the bytes before it."""
     return _trailer(hashlib.sha256(data).hexdigest().encode())
 
