@@ -2,21 +2,22 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from scipy import stats
 
 from configs.variants import variants_of
 from engine.evaluation.measures import Measures
-from tests.processes import ENVIRONMENT, ROOT, Process, finished
+from tests.processes import ROOT, Process, finished
 from tools.compare.local import gpu_flags
 from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags
 from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary
@@ -148,12 +149,7 @@ def test_page_is_self_contained_and_names_every_network(whole):
 def test_failed_run_is_named_and_the_others_go_on(comparison, tmp_path, run):
     """The cores are divided among the runs; the tables say which run is missing."""
     command = comparison(tmp_path, "--jobs", 2, "--seeds", 1, compared=("--compare", "features=device,ram"))
-    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "4"}  # or as many as there are cores
-    program = ("-c", "import torch; print(torch.get_num_threads())")
-    cores = int(subprocess.run([sys.executable, *program], env=environment, capture_output=True, check=True).stdout)
-    result = subprocess.run(
-        [sys.executable, "-m", "tools.compare", *command], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    result = finished("tools.compare", *command, set_up=partial(torch.set_num_threads, 4))
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     message = result.stderr.splitlines()[-1]
@@ -162,7 +158,7 @@ def test_failed_run_is_named_and_the_others_go_on(comparison, tmp_path, run):
     assert message.startswith(f"features=device, seed 1 failed: {last_line} (")
     assert "features=ram, seed 1: finished" in result.stderr
     config = json.loads((tmp_path / "features=ram/seed-1/config.json").read_text())
-    assert config["threads"] == max(1, cores // 2)
+    assert config["threads"] == min(2, os.cpu_count())
 
     for path in tmp_path.glob("table.*"):
         path.unlink()
