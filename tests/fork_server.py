@@ -21,6 +21,7 @@ import socket
 import struct
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -110,6 +111,8 @@ if __name__ == "__main__":
         from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel  # noqa: F401
     # Where the home cannot be written, Matplotlib makes a folder that the first process to end would remove.
     atexit.unregister(shutil.rmtree)
+    for finalizer in list(weakref.finalize._registry):  # torch would take back thousands of operators, one by one
+        finalizer.atexit = False
     gc.collect()
     gc.freeze()  # or the collector of each process would touch, and so copy, all that is imported
     request = serve(socket.socket(fileno=0))

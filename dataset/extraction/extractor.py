@@ -53,11 +53,11 @@ class FeatureExtractor:
     def __init__(self, settings: Settings, weights: Path | None, device: torch.device, batch_size: int) -> None:
         if settings.visual == DEFAULT_VISUAL:
             how = settings.preprocessing
-            visual = load_public_weights(VGG19(how), VGG19_WEIGHTS[how], weights)
+            visual = load_public_weights(VGG19(how, "meta"), VGG19_WEIGHTS[how], weights)
         else:
             visual = PretrainedPictures(settings.visual)
         if settings.audio == DEFAULT_AUDIO:
-            audio = load_public_weights(VGGish(), VGGISH_WEIGHTS, weights)
+            audio = load_public_weights(VGGish("meta"), VGGISH_WEIGHTS, weights)
         else:
             audio = PretrainedSound(settings.audio, settings.segments)
         self.fingerprint = fingerprint(visual, audio)

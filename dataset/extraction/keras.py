@@ -27,8 +27,7 @@ def read_keras_vgg19(path: Path) -> dict[str, Tensor]:
         InputError: the file is damaged, or lacks a layer.
     """
     layers = [f"block{b}_conv{c}" for b, number in enumerate(CONVOLUTIONS, 1) for c in range(1, number + 1)]
-    with torch.device("meta"):
-        places = [place for place, module in enumerate(VGG19().features) if isinstance(module, nn.Conv2d)]
+    places = [place for place, module in enumerate(VGG19(device="meta").features) if isinstance(module, nn.Conv2d)]
     weights = {}
     try:
         with h5py.File(path, "r") as file:

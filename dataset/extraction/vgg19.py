@@ -13,14 +13,14 @@ PICTURE_SIZE = 224  # height and width
 _LAYERS = (64, 64, "M", 128, 128, "M", *4 * (256,), "M", *4 * (512,), "M", *4 * (512,), "M")
 
 
-def convolutions(layers: tuple[int | str, ...], in_channels: int) -> nn.Sequential:
+def convolutions(layers: tuple[int | str, ...], in_channels: int, device: str) -> nn.Sequential:
     """3 x 3 convolutions, each with a ReLU, and poolings, numbered as in the public weight files."""
     modules: list[nn.Module] = []
     for width in layers:
         if width == "M":
             modules.append(nn.MaxPool2d(2))
         else:
-            modules += [nn.Conv2d(in_channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+            modules += [nn.Conv2d(in_channels, width, 3, padding=1, device=device), nn.ReLU(inplace=True)]
             in_channels = width
     return nn.Sequential(*modules)
 
@@ -32,11 +32,12 @@ class VGG19(nn.Module):
         preprocessing: the one that the weights were trained with. ``torchvision``: RGB in [0, 1], normalised with
             ImageNet's mean and standard deviation. ``caffe``: BGR in [0, 255] less ImageNet's mean, as for Keras's
             weights, which come from Caffe.
+        device: of the parameters; those on ``meta`` take no time, and have no values until they are loaded.
     """
 
-    def __init__(self, preprocessing: str = "torchvision") -> None:
+    def __init__(self, preprocessing: str = "torchvision", device: str = "cpu") -> None:
         super().__init__()
-        self.features = convolutions(_LAYERS, in_channels=3)
+        self.features = convolutions(_LAYERS, 3, device)
         self.reverse_channels = preprocessing == "caffe"
         if preprocessing == "caffe":
             mean, scale = torch.tensor([103.939, 116.779, 123.68]), torch.ones(3)  # blue, green, red

@@ -49,7 +49,10 @@ def _mel(hertz: np.ndarray | float) -> np.ndarray | float:
 
 
 class VGGish(nn.Module):
-    """VGGish, under the parameter names of torchvggish: the raw embedding, without PCA and quantisation."""
+    """VGGish, under the parameter names of torchvggish: the raw embedding, without PCA and quantisation.
+
+    ``device`` as that of ``VGG19``.
+    """
 
     window = None  # each second by itself
 
@@ -58,13 +61,13 @@ class VGGish(nn.Module):
         """The log-mel spectrograms (t, 96, 64) of seconds of sound (16000 t,)."""
         return torch.from_numpy(log_mel(sound, len(sound) // SAMPLE_RATE))
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         super().__init__()
-        self.features = convolutions(_LAYERS, in_channels=1)
+        self.features = convolutions(_LAYERS, 1, device)
         self.embeddings = nn.Sequential(
-            *(nn.Linear(512 * 6 * 4, 4096), nn.ReLU(inplace=True)),
-            *(nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
-            *(nn.Linear(4096, 128), nn.ReLU(inplace=True)),
+            *(nn.Linear(512 * 6 * 4, 4096, device=device), nn.ReLU(inplace=True)),
+            *(nn.Linear(4096, 4096, device=device), nn.ReLU(inplace=True)),
+            *(nn.Linear(4096, 128, device=device), nn.ReLU(inplace=True)),
         )
 
     def forward(self, spectrograms: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ VGGISH_WEIGHTS = WeightFile(
 
 
 def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | None) -> nn.Module:
-    """Load a weight file into a ``VGG19`` or ``VGGish``; entries of a classifier, which these lack, are ignored.
+    """Load a weight file into a ``VGG19`` or ``VGGish``, as float32 on the CPU; entries of a classifier are ignored.
 
     Without a ``folder`` that holds it, the file is downloaded once, into PyTorch's cache. Code in it is never run.
 
@@ -67,7 +67,8 @@ def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | Non
         raise InputError(f"{path}: not a file of weights, expected tensors by name")
     weights = {name: value for name, value in weights.items() if not str(name).startswith("classifier.")}
     try:
-        network.load_state_dict(weights)
+        weights = {name: value.float().contiguous() for name, value in weights.items()}
+        network.load_state_dict(weights, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the weights are not those of {type(network).__name__}: {error}") from error
     return network
@@ -78,7 +79,7 @@ def fingerprint(*networks: nn.Module) -> str:
     digest = hashlib.sha256()
     for network in networks:
         for value in network.state_dict().values():
-            digest.update(value.cpu().numpy().tobytes())
+            digest.update(value.cpu().contiguous().numpy())
     return digest.hexdigest()[:16]
 
 
