@@ -120,9 +120,9 @@ def test_second_run_in_a_folder_is_refused_while_the_first_one_lives(command, tm
 def test_lock_ends_with_its_process(command, tmp_path):
     """Also with a killed one; its processes that read features end with it."""
     folder = tmp_path / "run"
-    flags = ("--resume", "auto", "--save_seconds", 0, "--features", "stream", "--num_workers", 2)
-    flags += ("--test_batch_size", 2)  # or val and test would have one batch each, which the run reads itself
-    with Process(*command(folder, "--n_epoch", 1000, *flags)) as first:
+    flags = ("--resume", "auto", "--test_batch_size", 2)  # with batches of 16, the run would read val and test itself
+    stream = ("--n_epoch", 1000, "--save_seconds", 0, "--features", "stream", "--num_workers", 2)
+    with Process(*command(folder, *flags, *stream)) as first:
         first.read_until("epoch 2/1000")
         while not (folder / "last.pth.tar").exists():
             time.sleep(0.1)

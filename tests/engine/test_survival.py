@@ -256,7 +256,7 @@ def test_signal_to_all_processes_of_a_run_that_streams_stops_it_as_one_to_the_ru
     assert process.returncode == 143, said
     assert "stopped and saved" in said
     assert "Traceback" not in said
-    run("supv_main.py", *arguments("supervised", tmp_path, "--resume", "auto", *flags))
+    run("supv_main.py", *arguments("supervised", tmp_path, "--resume", "auto"))
     assert_same_end(tmp_path, trained("supervised"))
 
 
