@@ -143,9 +143,8 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: is not a regular file, expected a checkpoint")
         with open(path, "rb") as file:
-            if not file.read(len(_ARCHIVE)).startswith(
-                (_ARCHIVE, _PICKLE)
-            ):  # before gigabytes of another file are read
+            begin = file.read(len(_ARCHIVE))
+            if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read
                 raise InputError(f"{path}: is damaged or not a checkpoint: it does not begin like one")
             file.seek(0)
             return file.read()

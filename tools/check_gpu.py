@@ -1,8 +1,8 @@
 """Check that MAGAN computes on a GPU as it does elsewhere, and measure how fast.
 
 The entry scripts train on the seeded videos of tools/reference, for which the outputs and losses of the published
-network are known. A check that the device cannot make, such as one of CUDA on a CPU, is marked as not run. The exit
-status is 1 if a check fails.
+network are known; where these are not needed, they train a small network on small synthetic data. A check that the
+device cannot make, such as one of CUDA on a CPU, is marked as not run. The exit status is 1 if a check fails.
 """
 
 import csv
@@ -52,12 +52,12 @@ from utils.log import log_to_terminal
 from utils.memory import out_of_memory_as_error
 from utils.progress import Progress
 
-VIDEOS = 5  # that the network is trained on, one batch
+VIDEOS = 5  # seeded ones in training, one batch of the whole network
 # Of one batch, whose losses are known. The first updates of Adam follow the signs of gradients: from the third loss on,
 # the rounding of TF32 and bfloat16 is large in it (on an H200 in float32: 8e-4 after one update, 5e-2 after two).
 PUBLISHED_EPOCHS = {"fp64": 4, "fp32": 2, "bf16": 2}
 SMALL_EPOCHS = 2  # of a network for what its size does not matter to
-SMALL_VIDEOS = 12  # in a batch of it
+SMALL_VIDEOS = 12  # in a batch of the small network
 SMALL = {"visual_dim": 64, "audio_dim": 32, "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
 EPOCHS = 8  # of one batch, of which the last five replay a CUDA graph
 # Largest differences of outputs, and largest relative differences of losses, from the published values in float64.
@@ -301,7 +301,7 @@ def check_resume(machine: Machine) -> str:
 
 def check_processes(machine: Machine) -> str:
     """Training in one process for each GPU, and on a CPU in two, is training in one."""
-    count = 2 if machine.device.type == "cpu" else min(torch.accelerator.device_count(), VIDEOS)
+    count = 2 if machine.device.type == "cpu" else min(torch.accelerator.device_count(), SMALL_VIDEOS)
     if count < 2:
         raise NotRunError("needs two GPUs")
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count)

@@ -17,7 +17,7 @@ def run_command(main: Callable[[], None]) -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    gc.freeze()  # what is imported lives as long: to go through it once more took the last half second
+    gc.freeze()  # what is imported lives to the end, where going through it took 0.4 s
     open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8

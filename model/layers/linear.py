@@ -1,4 +1,4 @@
-"""Linear layers: their biases train faster on a GPU, and so do their bfloat16 products on a CPU that has none."""
+"""Linear layers whose biases train faster on a GPU, and bfloat16 products on a CPU without instructions for them."""
 
 from functools import cache
 
@@ -17,15 +17,16 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``F.linear``, (..., n, k) to (..., n, d). Under autocast, which must be to bfloat16 on a GPU in training."""
+    """``F.linear``, (..., n, k) to (..., n, d). Autocast in training must be to bfloat16 on a GPU."""
     if x.is_cuda and torch.is_grad_enabled():
         return _Linear.apply(x, weight, bias)
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _has_bfloat16():
-        return rounded_linear(x, weight, bias)
+    rounds = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if rounds and x.device.type == "cpu" and x.dtype != torch.float64 and not has_bfloat16():
+        return _rounded_linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
-def rounded_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _rounded_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear`` as autocast to bfloat16 computes it on a CPU, in float32: from rounded values to rounded results.
 
     Without instructions for bfloat16, the products of a backward pass take a CPU 20 times as long.
@@ -57,8 +58,9 @@ class _Linear(torch.autograd.Function):
 
 
 @cache
-def _has_bfloat16() -> bool:
-    return torch.backends.cpu.get_cpu_capability() != "AVX2"  # of an x86 CPU, less than AVX-512
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself, as one of x86 does with AVX-512."""
+    return torch.backends.cpu.get_cpu_capability() != "AVX2"
 
 
 @cache  # made in the steps before a CUDA graph is captured, which have the same batch size

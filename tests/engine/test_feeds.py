@@ -40,6 +40,16 @@ def test_all_feeds_yield_the_same_batches_in_the_same_order(dataset):
                     assert torch.equal(tensor, getattr(twin, name).cpu()), name
 
 
+def test_single_batch_is_read_without_processes_in_any_order(dataset):
+    """Also if the same videos are in several batches elsewhere."""
+    number = len(dataset)
+    one, several = (StreamFeed(dataset, Batches(number, size), num_workers=2) for size in (number, 8))
+    workers = [feed.loader.num_workers for feed in (one, several, one.in_order(8), several.in_order(number))]
+    assert workers == [0, 2, 2, 0]
+    (batch,) = one.epoch()
+    assert torch.equal(batch.audio, torch.cat([part.audio for part in several.epoch()]))
+
+
 def test_shares_of_all_ranks_make_up_each_batch():
     for world_size in (1, 2, 3, 5):
         whole = Batches(23, 4, seed=1).whole()

@@ -49,7 +49,7 @@ def without_dropout(model):
 
 @pytest.mark.parametrize(("setting", "precision"), CEILING)
 def test_step_launches_no_more_kernels_than_before(make_trainer, monkeypatch, setting, precision):
-    monkeypatch.setattr("model.layers.linear._has_bfloat16", lambda: True)  # as a GPU has
+    monkeypatch.setattr("model.layers.linear.has_bfloat16", lambda: True)  # as a GPU has
     trainer = make_trainer(setting, precision)
     of_dropout = without_dropout(trainer.model)
     trainer.train_epoch()  # the optimizer and the sums have their tensors

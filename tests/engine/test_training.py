@@ -231,7 +231,7 @@ def test_other_precisions_and_the_published_scope_train(run, arguments, tmp_path
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_training_and_evaluation_raise_no_warning(arguments, data_root, tmp_path, setting):
-    """Deprecations of torch above all. One process reads the features, and autocast runs."""
+    """Deprecations of torch above all. Autocast runs, and in one setting a process reads the features."""
     flags = ("--n_epoch", 1, "--precision", "bf16", "--features", "stream")
     flags += ("--num_workers", int(setting == "supervised"))  # the processes that read are those of both
     evaluation = ("--gpu", "cpu", "--data_root", data_root, "--evaluate", "--resume", tmp_path / "best.pth.tar")

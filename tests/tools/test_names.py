@@ -126,7 +126,6 @@ def test_every_picture_draws_names_literally(tmp_path):
 
 def test_formula_is_as_wide_as_its_letters(tmp_path):
     with picture(tmp_path / "a.png", 4, 2) as figure:
-        figure.subplots()
         formula, letters = figure.text(0, 0, "$x_1$"), [figure.text(0, 0, letter) for letter in "$x_1$"]
         width = sum(text.get_window_extent().width for text in letters)
         assert formula.get_window_extent().width == pytest.approx(width, rel=0.1)

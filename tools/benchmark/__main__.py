@@ -2,9 +2,9 @@
 
 A measurement repeats for --seconds, on a CPU in a process of its own; the best run counts. ceiling is a matrix
 product, forward an evaluation batch; training step and epoch are the trainer's own. Their features are on the device,
-or in memory on a CPU. Shares are of the best product in the same arithmetic: TF32 where a GPU trains in float32. feed
-reads files, float64 as published or float16 as tools.pack_features writes them, until the features are on the device in
-float32.
+or in memory on a CPU. Shares are of the best product in the same arithmetic: TF32 where a GPU trains in float32,
+float32 where a CPU multiplies bfloat16 in it. feed reads files, float64 as published or float16 as tools.pack_features
+writes them, until the features are on the device in float32.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import torch
 from configs import PRECISIONS, ROOT
 from engine.device import choose_device, describe
 from engine.distributed import Ranks
+from model.layers.linear import has_bfloat16
 from tools.arguments import gpu_option, positive, tool_parser
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
 from utils.command import run_command
@@ -90,12 +91,15 @@ def main() -> None:
 def plan(args: argparse.Namespace, device: torch.device) -> Iterator[Measurement]:
     """All measurements, the ceilings first."""
     tf32 = ["tf32"] if device.type == "cuda" and "fp32" in args.precision else []
-    for arithmetic in [ARITHMETIC[precision] for precision in args.precision] + tf32:
+    multiplies = dict(ARITHMETIC)
+    if device.type == "cpu" and not has_bfloat16():
+        multiplies["bf16"] = "float32"
+    for arithmetic in [*dict.fromkeys(multiplies[precision] for precision in args.precision), *tf32]:
         for m, k, n in PRODUCTS:
             yield Measurement("ceiling", [arithmetic, m, k, n], gflop=2e-9 * m * k * n, arithmetic=arithmetic)
     for setting, precision, name in product(args.setting, args.precision, ("forward", "training step", "epoch")):
         videos = EPOCH_VIDEOS if name == "epoch" else args.batch_size
-        arithmetic = "tf32" if tf32 and precision == "fp32" and name != "forward" else ARITHMETIC[precision]
+        arithmetic = "tf32" if tf32 and precision == "fp32" and name != "forward" else multiplies[precision]
         if name != "epoch" or args.epoch:
             yield Measurement(name, [setting, precision, videos], videos, videos * GFLOP[setting][name], arithmetic)
     for place, dtype in (("stream", "float64"), ("stream", "float16"), ("ram", "float16"), ("device", "float16")):

@@ -69,13 +69,11 @@ def picture(path: Path, width: float, height: float, texts: Iterable[str] = ()) 
     ``texts`` are those of the user's data in the picture, for which fonts are chosen.
     """
     with drawing_style(texts):
-        figure = plt.figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
             yield figure
-            figure.get_layout_engine().execute(figure)
-            figure.set_layout_engine(None)  # savefig would draw everything twice to do the same
             with os_error_as_input_error(path), atomic_write(path) as temporary:
-                figure.savefig(temporary, format="png")
+                figure.savefig(temporary, format="png", dpi=DPI)
         finally:
             plt.close(figure)
 

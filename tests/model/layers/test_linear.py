@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.layers.linear import _Linear, rounded_linear
+from model.layers.linear import _Linear, _rounded_linear, linear
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6), (2, 3, 5, 6)])
@@ -37,11 +37,27 @@ def test_bfloat16_products_in_float32_are_those_of_autocast():
     inputs = [torch.randn(size, requires_grad=True) for size in ((2, 3, 40, 60), (50, 60), (50,))]
     of_outputs = torch.randn(2, 3, 40, 50).bfloat16()
     results = []
-    for linear in (F.linear, rounded_linear):
+    for function in (F.linear, _rounded_linear):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            outputs = linear(*inputs)
+            outputs = function(*inputs)
         results.append([outputs, *torch.autograd.grad(outputs, inputs, of_outputs)])
     for theirs, ours in zip(*results, strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.equal(ours, ours.bfloat16().to(ours.dtype))
         torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_cpu_without_bfloat16_rounds_where_autocast_does(monkeypatch, has_bfloat16):
+    """Not without autocast, nor where it is to another type, nor in float64, which autocast leaves alone."""
+    rounded = []
+    monkeypatch.setattr("model.layers.linear.has_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr("model.layers.linear._rounded_linear", lambda *args: rounded.append(args) or F.linear(*args))
+    tensors = [torch.ones(size) for size in ((2, 3), (4, 3), (4,))]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        linear(*tensors)
+        linear(*(tensor.double() for tensor in tensors))
+    with torch.autocast("cpu", dtype=torch.float16):
+        linear(*tensors)
+    linear(*tensors)
+    assert len(rounded) == (not has_bfloat16)
