@@ -1,7 +1,7 @@
 """A process that has imported what the commands import, which takes seconds, and forks itself into each of them.
 
 What a forked command does from its first line to its exit functions is what a started one does. Only its imports are
-done, and at its end neither are they finalized nor are the interpreter's objects freed one by one.
+done, and at its end they are not finalized and the interpreter's objects are not freed one by one.
 ``tests.processes`` starts the server, with a socket as its standard input:
 
     python -m tests.fork_server
@@ -111,9 +111,8 @@ if __name__ == "__main__":
         from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel  # noqa: F401
     # Where the home cannot be written, Matplotlib makes a folder that the first process to end would remove.
     atexit.unregister(shutil.rmtree)
-    for finalizer in list(
-        weakref.finalize._registry
-    ):  # private; torch would take back thousands of operators, one by one
+    # Or torch would take back thousands of operators at the end of each process. There is no public list.
+    for finalizer in list(weakref.finalize._registry):
         finalizer.atexit = False
     gc.collect()
     gc.freeze()  # or the collector of each process would touch, and so copy, all that is imported

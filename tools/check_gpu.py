@@ -87,12 +87,14 @@ class Machine:
         self.data = folder / "data"
         self.data.mkdir()
         seeded.write_ave_folder(self.data, {"train": VIDEOS, "val": 1, "test": 1})
-        self.small_data = folder / "small-data"
-        self.small_data.mkdir()
+        small_data = folder / "small-data"
+        small_data.mkdir()
         widths = SMALL["visual_dim"], SMALL["audio_dim"]
         generator = SyntheticAVE(MAGANConfig.num_events, signal=2, map_size=2, seed=0, widths=widths)
         annotations = generator.annotations(MAGANConfig.num_events)
-        write_synthetic_ave(self.small_data, generator, annotations, num_noisy=1, dtype="float32")
+        write_synthetic_ave(small_data, generator, annotations, num_noisy=1, dtype="float32")
+        # Two batches an epoch, too few for a CUDA graph.
+        self.small_batches = ("--data_root", small_data, "--b", SMALL_VIDEOS)
         for setting in MODELS:
             torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
             config = load_config(CONFIGS[setting])
@@ -147,11 +149,6 @@ class Machine:
         """The losses of a small network in float64."""
         small = ("--config", self.folder / f"{config}.json", "--precision", "fp64", "--n_epoch", SMALL_EPOCHS)
         return self.train(name, "supervised", *self.small_batches, *small, *flags, **options)
-
-    @property
-    def small_batches(self) -> Sequence[object]:
-        """The flags of the small network's data: two batches an epoch, which are too few for a CUDA graph."""
-        return ("--data_root", self.small_data, "--b", SMALL_VIDEOS)
 
     def trainer(self, precision: str, cuda_graph: bool) -> Trainer:
         """A trainer of the supervised network in this process, which writes nothing; its epochs have one batch."""

@@ -65,10 +65,9 @@ def load_public_weights(network: nn.Module, file: WeightFile, folder: Path | Non
     weights = _read(path, file)
     if not isinstance(weights, dict):
         raise InputError(f"{path}: not a file of weights, expected tensors by name")
-    weights = {name: value for name, value in weights.items() if not str(name).startswith("classifier.")}
+    used = {name: value for name, value in weights.items() if not str(name).startswith("classifier.")}
     try:
-        weights = {name: value.float().contiguous() for name, value in weights.items()}
-        network.load_state_dict(weights, assign=True)
+        network.load_state_dict({name: value.float().contiguous() for name, value in used.items()}, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the weights are not those of {type(network).__name__}: {error}") from error
     return network
