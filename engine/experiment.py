@@ -19,9 +19,9 @@ from dataset.doctor import require_valid_data
 from dataset.extraction.record import networks_of
 from dataset.layout import training_files
 from dataset.sources import require_files
-from engine.cuda_graph import CapturedBatches, can_capture
-from engine.device import choose_device
-from engine.distributed import Ranks
+from engine.device.choice import choose_device
+from engine.device.cuda_graph import CapturedBatches, can_capture
+from engine.device.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
 from engine.evaluation.measures import from_columns
 from engine.evaluation.predictions import require_writable_name, write_predictions

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 
 
 class EpochSums:

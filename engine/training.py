@@ -16,11 +16,11 @@ from torch import Tensor
 from configs import Config
 from configs.config import SELECTIONS
 from dataset import AVEDataset, Batch
-from engine.adam import Adam
-from engine.bfloat16 import BFloat16Weights
 from engine.checkpoint import BackgroundWriter, Origin, checkpoint_contents
-from engine.cuda_graph import CapturedBatches, CapturedCall, can_capture
-from engine.distributed import Ranks
+from engine.device.adam import Adam
+from engine.device.bfloat16 import BFloat16Weights
+from engine.device.cuda_graph import CapturedBatches, CapturedCall, can_capture
+from engine.device.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
 from engine.evaluation.calibration import PastedFeed, calibrated_threshold, threshold_of_pasted
 from engine.evaluation.measures import Measures, as_columns

@@ -28,7 +28,7 @@ from dataset import AVEFolder
 from dataset.annotations import class_names, read_annotations, segment_labels, video_labels
 from dataset.batches import Batches
 from engine.checkpoint import save_checkpoint
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 from engine.experiment import require_memory_for
 from engine.feeds import make_feed
 from engine.run_folder import RunFolder

@@ -27,7 +27,7 @@ def data_root_option(help: str = "features in the AVE layout") -> argparse.Argum
 
 
 def gpu_option() -> argparse.ArgumentParser:
-    """``--gpu N``, for ``engine.device.choose_device``."""
+    """``--gpu N``, for ``engine.device.choice.choose_device``."""
     return _option("--gpu", default="0", metavar="N", help=GPU_HELP)
 
 

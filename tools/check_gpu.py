@@ -31,9 +31,9 @@ from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, MAGANConfig, load
 from dataset import AVEFolder
 from dataset.batches import Batches
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
-from engine.cuda_graph import WARM_UP
-from engine.device import choose_device, describe
-from engine.distributed import Ranks
+from engine.device.choice import choose_device, describe
+from engine.device.cuda_graph import WARM_UP
+from engine.device.distributed import Ranks
 from engine.evaluation import evaluate
 from engine.feeds import make_feed
 from engine.run_folder import LAST, METRICS

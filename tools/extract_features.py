@@ -18,8 +18,8 @@ from pathlib import Path
 from dataset.annotations import Annotation, class_names, read_annotations
 from dataset.extraction.record import choose_settings
 from dataset.layout import ANNOTATIONS
-from engine.device import choose_device
-from engine.distributed import Ranks
+from engine.device.choice import choose_device
+from engine.device.distributed import Ranks
 from tools.arguments import cluster_options, extractor_options, positive, tool_parser
 from utils.command import run_command
 from utils.errors import InputError

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dataset import AVEDataset, Batch
-from engine.cuda_graph import CapturedBatches
-from engine.distributed import Ranks
+from engine.device.cuda_graph import CapturedBatches
+from engine.device.distributed import Ranks
 from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
 from model.magan import MAGAN

@@ -9,7 +9,7 @@ import torch
 from configs import load_config
 from dataset import AVEFolder, Batch
 from dataset.batches import Batches
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 from engine.feeds import ResidentFeed
 from engine.training import Feeds, Trainer
 from model import MODELS

@@ -9,7 +9,7 @@ import torch
 
 from configs import MAGANConfig
 from configs.variants import variants_of
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 from model import MODELS
 
 SMALL = {"visual_dim": 16, "audio_dim": 8, "d_model": 8, "encoder_hidden": 12, "decoder_hidden": 12, "num_events": 3}

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 
 from configs import PRECISIONS, ROOT
-from engine.device import choose_device, describe
-from engine.distributed import Ranks
+from engine.device.choice import choose_device, describe
+from engine.device.distributed import Ranks
 from model.layers.linear import has_bfloat16
 from tools.arguments import gpu_option, positive, tool_parser
 from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features

@@ -24,8 +24,8 @@ from dataset.batches import Batches
 from dataset.features import FeatureFile
 from dataset.layout import FEATURES
 from dataset.synthetic import AUDIO_DIM, NUM_SEGMENTS, VISUAL_DIM, SyntheticAVE, write_synthetic_ave
-from engine.device import choose_device
-from engine.distributed import Ranks
+from engine.device.choice import choose_device
+from engine.device.distributed import Ranks
 from engine.evaluation import evaluate_batch
 from engine.feeds import choose_feed, make_feed
 from engine.state import TrainingState

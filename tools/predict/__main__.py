@@ -19,8 +19,8 @@ import torch
 
 from configs import SETTING_NAMES
 from dataset.extraction.record import choose_settings, networks_of
-from engine.device import choose_device
-from engine.distributed import Ranks
+from engine.device.choice import choose_device
+from engine.device.distributed import Ranks
 from engine.evaluation.measures import from_columns
 from engine.evaluation.summary import localization_warning
 from model import Prediction, TrainedMAGAN, load_magan

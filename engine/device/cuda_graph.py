@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from engine.device import choose_device
-from engine.distributed import Ranks
+from engine.device.choice import choose_device
+from engine.device.distributed import Ranks
 from utils.errors import InputError
 
 

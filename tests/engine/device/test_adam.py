@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs import ROOT
-from engine.adam import Adam
+from engine.device.adam import Adam
 
 SIZES = [(3,), (50, 7), (2, 2), (40,)]
 

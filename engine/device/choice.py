@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from configs import SCRIPTS
-from engine.distributed import Ranks
+from engine.device.distributed import Ranks
 from utils.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dataset.batches import Batches
-from engine.cuda_graph import WARM_UP, CapturedBatches, CapturedCall
+from engine.device.cuda_graph import WARM_UP, CapturedBatches, CapturedCall
 from engine.evaluation import evaluate
 from tools.reference import seeded
 from utils.progress import Progress
