@@ -1,6 +1,7 @@
 """Writing checkpoint files: the weights of a run, and the state to resume from. ``model.checkpoint`` reads them."""
 
-import io
+import hashlib
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,12 +50,15 @@ def save_checkpoint(path: Path, contents: dict) -> None:
     Raises:
         InputError: the disk is full or cannot be written; the previous contents of ``path`` are unharmed.
     """
-    archive = io.BytesIO()
-    torch.save(contents, archive)
-    data = archive.getbuffer()[:-2]  # without the length of its comment, which is empty
-    with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-        file.write(trailer_of(data))
+    with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "w+b") as file:
+        try:
+            torch.save(contents, file)
+        except RuntimeError as error:  # PyTorch cannot end the archive after a write that failed
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        file.seek(-2, os.SEEK_END)  # before the length of its comment, which is empty
+        file.truncate()
+        file.seek(0)
+        file.write(trailer_of(hashlib.file_digest(file, "sha256").hexdigest()))
 
 
 class BackgroundWriter:

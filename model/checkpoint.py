@@ -104,8 +104,8 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
     """
     data = _read(path)
     trailer = data[-_TRAILER_SIZE:]
-    ours = trailer.startswith(_trailer(b""))
-    if ours and trailer != trailer_of(memoryview(data)[:-_TRAILER_SIZE]):
+    ours = trailer.startswith(trailer_of(""))
+    if ours and trailer != trailer_of(hashlib.sha256(memoryview(data)[:-_TRAILER_SIZE]).hexdigest()):
         raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
     try:
         if data.startswith(_ARCHIVE):
@@ -209,10 +209,6 @@ def _described(variant: tuple[str, ...]) -> str:
     return f"variant {' '.join(variant)}" if variant else "the full network"
 
 
-def trailer_of(data: memoryview) -> bytes:
-    """The end of a checkpoint of ours: the zip comment with the SHA-256 of ``data``, the bytes before it."""
-    return _trailer(hashlib.sha256(data).hexdigest().encode())
-
-
-def _trailer(digest: bytes) -> bytes:
-    return struct.pack("<H", _COMMENT_SIZE) + _COMMENT + digest
+def trailer_of(digest: str) -> bytes:
+    """The end of a checkpoint of ours: the zip comment with the SHA-256 of the bytes before it, in hexadecimal."""
+    return struct.pack("<H", _COMMENT_SIZE) + _COMMENT + digest.encode()

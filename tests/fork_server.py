@@ -27,7 +27,7 @@ from typing import Any
 
 PRELOADED = (  # no __main__, which is what runs
     *("engine.experiment", "tools.predict.video_page", "tools.report.page", "tools.compare.tables", "tools.arguments"),
-    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av", "scipy.stats"),
+    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "jinja2", "av"),
 )
 STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
 LARGEST_REQUEST = 1 << 17

@@ -26,7 +26,7 @@ from engine.device.choice import choose_device, describe
 from engine.device.distributed import Ranks
 from model.layers.linear import has_bfloat16
 from tools.arguments import gpu_option, positive, tool_parser
-from tools.benchmark.measurements import FEED_VIDEOS, Conditions, write_features
+from tools.benchmark.measurements import FEED_BATCHES, Conditions, write_features
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -104,7 +104,7 @@ def plan(args: argparse.Namespace, device: torch.device) -> Iterator[Measurement
             yield Measurement(name, [setting, precision, videos], videos, videos * GFLOP[setting][name], arithmetic)
     for place, dtype in (("stream", "float64"), ("stream", "float16"), ("ram", "float16"), ("device", "float16")):
         if place != "device" or device.type != "cpu":
-            yield Measurement("feed", [place, dtype], FEED_VIDEOS)
+            yield Measurement("feed", [place, dtype], FEED_BATCHES * args.batch_size)
 
 
 def measure(measurements: list[Measurement], conditions: Conditions, device: torch.device) -> list[dict]:

@@ -36,7 +36,7 @@ from utils.command import run_command
 from utils.memory import keep_freed_memory
 
 DISTINCT_VIDEOS = 64  # in the feature files; longer data sets repeat them
-FEED_VIDEOS = 512  # read by one run of ``measure_feed``
+FEED_BATCHES = 8  # read by one run of ``measure_feed``
 NUM_WORKERS = 2  # processes that read the stream, as in the configs
 
 generator = SyntheticAVE(MAGANConfig.num_events, signal=1, map_size=7, seed=0)
@@ -114,8 +114,9 @@ def measure_epoch(conditions: Conditions, setting: str, precision: str, num_vide
 def measure_feed(conditions: Conditions, place: str, dtype: str) -> float:
     """Seconds from the files of ``dtype`` to float32 features on the device."""
     device = choose_device(conditions.gpu, Ranks())
-    dataset = make_dataset(conditions, "supervised", "fp32", FEED_VIDEOS, dtype)
-    feed = make_feed(place, dataset, Batches(FEED_VIDEOS, conditions.batch_size, seed=0), NUM_WORKERS, device)
+    videos = FEED_BATCHES * conditions.batch_size
+    dataset = make_dataset(conditions, "supervised", "fp32", videos, dtype)
+    feed = make_feed(place, dataset, Batches(videos, conditions.batch_size, seed=0), NUM_WORKERS, device)
 
     def read() -> None:
         for batch in feed.epoch():

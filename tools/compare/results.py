@@ -7,7 +7,7 @@ from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit  # as scipy.stats.t.ppf, which takes a second to import
 
 from engine.evaluation.measures import Measures, from_columns
 from engine.run_folder import LAST, METRICS
@@ -89,7 +89,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     values = [value for value in values if math.isfinite(value)]
     if len(values) < 2:
         return Estimate(values[0] if values else math.nan, math.nan)
-    quantile = student.ppf(0.975, len(values) - 1)
+    quantile = stdtrit(len(values) - 1, 0.975)
     return Estimate(fmean(values), float(quantile) * stdev(values) / math.sqrt(len(values)))
 
 
