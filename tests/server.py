@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[FileServer]:
     """A running server."""
     with FileServer() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)  # seconds to its end
         thread.start()
         try:
             yield server

@@ -80,11 +80,14 @@ def weights(made_once) -> Path:
 def write_weights(folder: Path) -> None:
     folder.mkdir()
     random = torch.Generator().manual_seed(0)
-    for name, network in {"vgg19-dcbb9e9d.pth": VGG19(), "vggish-10086976.pth": VGGish()}.items():
+    for name, network in {
+        "vgg19-dcbb9e9d.pth": VGG19(device="meta"),
+        "vggish-10086976.pth": VGGish("meta"),
+    }.items():
         state = {}
         for key, value in network.state_dict().items():
             scale = (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.05
-            state[key] = (scale * torch.randn(value.shape, generator=random)).half()
+            state[key] = scale * torch.randn(value.shape, generator=random)
         if name.startswith("vgg19"):
             state["classifier.0.weight"] = torch.zeros(1, 1)  # the public file has a classifier
         torch.save(state, folder / name)

@@ -30,7 +30,7 @@ def exact_config(small_config, tmp_path):
     return write
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "supv_main.py"]
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def figures(folder):
@@ -92,7 +92,8 @@ def test_stopped_processes_save_one_state_and_resume_exactly(exact_config, data_
     whole = finished_ranks(2, "supv_main.py", *arguments, "--snapshot_pref", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
 
-    command = [*TORCHRUN, *map(str, arguments), "--snapshot_pref", str(tmp_path / "stopped")]
+    command = [sys.executable, *LAUNCHER, "supv_main.py", *map(str, arguments)]
+    command += ["--snapshot_pref", str(tmp_path / "stopped")]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
         said = ""
         for line in process.stderr:
