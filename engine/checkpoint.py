@@ -54,8 +54,10 @@ def save_checkpoint(path: Path, contents: dict) -> None:
         try:
             torch.save(contents, file)
         except RuntimeError as error:  # PyTorch cannot end the archive after a write that failed
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-        file.seek(-2, os.SEEK_END)  # before the length of its comment, which is empty
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        file.seek(-2, os.SEEK_END)  # of the archive's comment, the length, which is 0
         file.truncate()
         file.seek(0)
         file.write(trailer_of(hashlib.file_digest(file, "sha256").hexdigest()))

@@ -1,7 +1,7 @@
 """Reading checkpoint files: ours, and the authors' as they published them.
 
 Ours is a ``torch.save`` archive of plain values and tensors. The archive's comment holds its SHA-256, which reveals any
-changed bit, while ``torch.load`` reads the file like any other. ``engine.checkpoint`` writes them.
+bit that changes after the write, while ``torch.load`` reads the file like any other. ``engine.checkpoint`` writes them.
 """
 
 import hashlib
@@ -104,7 +104,7 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
     """
     data = _read(path)
     trailer = data[-_TRAILER_SIZE:]
-    ours = trailer.startswith(trailer_of(""))
+    ours = trailer.startswith(trailer_of(""))  # whatever the digest
     if ours and trailer != trailer_of(hashlib.sha256(memoryview(data)[:-_TRAILER_SIZE]).hexdigest()):
         raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
     try:

@@ -21,6 +21,7 @@ from tests.fork_server import STATUS, WHERE
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ)
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
 
 
 class Process:

@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[FileServer]:
     """A running server."""
     with FileServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)  # seconds to its end
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             yield server

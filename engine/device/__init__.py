@@ -1,1 +1,1 @@
-"""How a step is computed on a device: which one, in how many processes, and what is quicker there."""
+"""The device of a run, its processes, and what makes a step quick there."""

@@ -1,11 +1,13 @@
 """Checkpoint files: whole or refused, and never run."""
 
 import random
+import resource
 import zipfile
 
 import pytest
 import torch
 
+from engine.checkpoint import save_checkpoint
 from model.checkpoint import load_checkpoint
 from utils.errors import InputError
 
@@ -60,6 +62,22 @@ def test_any_truncation_is_refused(best, tmp_path):
 def test_checkpoint_is_an_ordinary_torch_file(best):
     assert torch.load(best, weights_only=True)["format"] == "magan"
     assert zipfile.ZipFile(best).comment.startswith(b"magan-sha256:")
+
+
+@pytest.mark.parametrize("missing", [1, 90, 5_000, 100_000])
+def test_disk_that_is_full_near_the_end_leaves_the_earlier_file(best, tmp_path, missing):
+    """The checksum has no room, or the end of the archive, its list of records, or a record."""
+    path, contents = tmp_path / "best.pth.tar", torch.load(best, weights_only=True)
+    save_checkpoint(path, contents)
+    earlier, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(earlier) - missing, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written: File too large\. Its .* unharmed$"):
+            save_checkpoint(path, contents)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == earlier
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_newer_format_is_named(best, tmp_path, monkeypatch):

@@ -80,10 +80,7 @@ def weights(made_once) -> Path:
 def write_weights(folder: Path) -> None:
     folder.mkdir()
     random = torch.Generator().manual_seed(0)
-    for name, network in {
-        "vgg19-dcbb9e9d.pth": VGG19(device="meta"),
-        "vggish-10086976.pth": VGGish("meta"),
-    }.items():
+    for name, network in {"vgg19-dcbb9e9d.pth": VGG19(device="meta"), "vggish-10086976.pth": VGGish("meta")}.items():
         state = {}
         for key, value in network.state_dict().items():
             scale = (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.05

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from tests.engine.device.test_distributed import LAUNCHER
-from tests.processes import finished, finished_ranks
+from tests.processes import TORCHRUN, finished, finished_ranks
 from tests.tools.conftest import BENCHMARK
 from tools import check_gpu
 from tools.check_gpu import Check, CheckError, Machine, compare, main
@@ -22,7 +21,7 @@ NEEDS_GPU = {
 class ForkedMachine(Machine):
     """A machine whose commands are forked from a process that has imported torch: twenty imports fewer.
 
-    Those of torchrun are forked as its ranks, if it is told what ``test_distributed`` tells it in earnest.
+    Of torchrun, its ranks are forked; ``test_distributed`` starts it with the same flags.
     """
 
     benchmark_report = ""
@@ -31,8 +30,10 @@ class ForkedMachine(Machine):
         program = command[command[0] == "-m" :]
         if program == BENCHMARK:
             return self.benchmark_report
-        launched = [*map(str, command[: len(LAUNCHER)])] == LAUNCHER
-        result = finished_ranks(2, *command[len(LAUNCHER) :]) if launched else finished(*program)
+        if command[: len(TORCHRUN)] == TORCHRUN:
+            result = finished_ranks(2, *command[len(TORCHRUN) :])
+        else:
+            result = finished(*program)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -43,8 +44,7 @@ def test_cpu_passes_what_needs_no_gpu(monkeypatch, capsys, tmp_path, benchmark_r
     path = tmp_path / "gpu-report.json"
     monkeypatch.setattr(ForkedMachine, "benchmark_report", benchmark_report)
     monkeypatch.setattr(check_gpu, "Machine", ForkedMachine)
-    # test_parity takes four steps in float64.
-    monkeypatch.setattr(check_gpu, "PUBLISHED_EPOCHS", {"fp64": 1, "fp32": 2, "bf16": 1})
+    monkeypatch.setattr(check_gpu, "PUBLISHED_EPOCHS", {"fp64": 2, "fp32": 1, "bf16": 1})
     monkeypatch.setattr(sys, "argv", ["check_gpu", "--gpu", "cpu", "--out", str(path)])
     main()
     table = capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import CONFIGS, SCRIPTS
-from tests.processes import ENVIRONMENT, ROOT, finished_ranks
+from tests.processes import ENVIRONMENT, ROOT, TORCHRUN, finished_ranks
 from tools.reference import seeded
 
 
@@ -28,9 +28,6 @@ def exact_config(small_config, tmp_path):
         return path
 
     return write
-
-
-LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def figures(folder):
@@ -92,9 +89,9 @@ def test_stopped_processes_save_one_state_and_resume_exactly(exact_config, data_
     whole = finished_ranks(2, "supv_main.py", *arguments, "--snapshot_pref", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
 
-    command = [sys.executable, *LAUNCHER, "supv_main.py", *map(str, arguments)]
-    command += ["--snapshot_pref", str(tmp_path / "stopped")]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, *TORCHRUN, "supv_main.py", *arguments, "--snapshot_pref", tmp_path / "stopped"]
+    options = {"cwd": ROOT, "env": ENVIRONMENT, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(list(map(str, command)), **options) as process:
         said = ""
         for line in process.stderr:
             said += line
