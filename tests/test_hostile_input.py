@@ -419,15 +419,15 @@ TINY = MAGANConfig(
 NAMES = ["Truck", "Bark", "Violin, fiddle"]
 
 
-CONFIG = Config(TINY, TrainingConfig(batch_size=1, n_epoch=1, print_freq=1))
+CONFIG = Config(TINY, TrainingConfig(batch_size=2, n_epoch=1, print_freq=1))
 CPU = torch.device("cpu")
 
 
 def trainer_of(model, root, run=None):
-    """A run of one epoch of four batches on a small folder of data."""
+    """A run of one epoch of two batches on a small folder of data."""
     data = AVEFolder(root, MAGANConfig(num_events=K, visual_dim=VISUAL, audio_dim=AUDIO), torch.float32)
     datasets = [data.split(split) for split in ("train", "val", "test")]
-    feeds = Feeds(*(make_feed("stream", dataset, Batches(len(dataset), 1), 0, CPU) for dataset in datasets))
+    feeds = Feeds(*(make_feed("stream", dataset, Batches(len(dataset), 2), 0, CPU) for dataset in datasets))
     return Trainer(model, CONFIG, feeds, run, NAMES, CPU, 1000, Ranks(), cuda_graph=False)
 
 
@@ -502,7 +502,12 @@ def test_changed_bit_of_any_byte_of_its_checksum_and_of_its_beginning_is_refused
 def test_any_truncation_of_our_checkpoint_is_refused(folder, saved, share, more):
     (folder / "damaged.pth.tar").write_bytes(saved[: int(share * len(saved))] + more)
     assert accepted(load_checkpoint, folder / "damaged.pth.tar") is None
-    (folder / "damaged.pth.tar").write_bytes(saved + more + b"\0")
+
+
+@many(10)
+@given(more=st.binary(min_size=1, max_size=100))
+def test_anything_behind_our_checkpoint_is_refused(folder, saved, more):
+    (folder / "damaged.pth.tar").write_bytes(saved + more)
     assert accepted(load_checkpoint, folder / "damaged.pth.tar") is None
 
 
@@ -672,11 +677,11 @@ def rewritten(data, compression=zipfile.ZIP_STORED, change=lambda name, record: 
     return out.getvalue()
 
 
-def test_archive_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(folder):
+def test_compressed_archive_is_refused_before_it_is_unpacked(folder):
     buffer = io.BytesIO()
-    torch.save({"weights": torch.zeros(10**8)}, buffer)
+    torch.save({"weights": torch.zeros(10**7)}, buffer)
     bomb = rewritten(buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    assert len(bomb) < 10**6
+    assert len(bomb) < 10**5
     (folder / "bomb.pth.tar").write_bytes(bomb)
     with pytest.raises(InputError, match="its archive is compressed"):
         load_checkpoint(folder / "bomb.pth.tar")

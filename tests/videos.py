@@ -60,6 +60,7 @@ def write_video(
             video = container.add_stream(picture_codec, rate=frame_rate)
             video.height, video.width = picture(0.0).shape[:2]
             video.pix_fmt = "yuv420p"
+            video.codec_context.thread_count = 1  # threads take longer to start than such pictures
         if sound:
             audio = container.add_stream(sound_codec, rate=sound_rate, layout=layout)
         if picture:
