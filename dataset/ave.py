@@ -27,12 +27,11 @@ MODALITIES = ("visual", "audio")
 
 
 class Batch(NamedTuple):
-    """Some videos of a data set: features, labels and row numbers."""
+    """Some videos of a data set: features and labels."""
 
     visual: Tensor  # (b, t, h, w, 512)
     audio: Tensor  # (b, t, 128)
     labels: Tensor  # (b, t, K + 1) per segment or (b, K + 1) per video, one-hot, float32
-    rows: Tensor  # (b,), row numbers in their feature file, int64
 
 
 class AVEDataset(Dataset):
@@ -145,8 +144,7 @@ class AVEDataset(Dataset):
             torch.empty(length, *files[0].shape[1:], dtype=getattr(torch, self._dtype(files).name), device=device)
             for files in zip(*self.parts, strict=True)
         )
-        others = (tensor.new_empty((length, *tensor.shape[1:]), device=device) for tensor in (self.labels, self.rows))
-        return Batch(*features, *others)
+        return Batch(*features, self.labels.new_empty((length, *self.labels.shape[1:]), device=device))
 
     def read_into(self, out: Batch, index: Tensor) -> None:
         """Read the videos of ``index`` into ``out``, which is on the CPU."""
@@ -155,7 +153,6 @@ class AVEDataset(Dataset):
                 places = torch.nonzero(self.part_of[source[index]] == part).flatten()
                 file.read(self.rows[source[index][places]].tolist(), features.numpy(), places.tolist())
         out.labels.copy_(self.labels[index])
-        out.rows.copy_(self.rows[index])
 
     def _dtype(self, files: Sequence[FeatureFile]) -> np.dtype:
         is_half = all(file.dtype == np.float16 for file in files)

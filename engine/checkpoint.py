@@ -33,8 +33,6 @@ def checkpoint_contents(
         "format": FORMAT,
         "version": VERSION,
         "setting": model.setting,
-        "scope": config.model.scope,
-        "precision": config.training.precision,
         "config": config.as_dict(),
         **origin._asdict(),
         "scores": scores,

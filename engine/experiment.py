@@ -125,7 +125,7 @@ class Experiment:
         if self.ranks.is_main:
             print(result_line(result.accuracy))
             if predictions:
-                write_predictions(predictions, result, self.class_names(), self.folder, self.options.split)
+                write_predictions(predictions, result, self.class_names(), self.folder.root)
                 log.info("predictions: %s", predictions)
 
     def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation | None:

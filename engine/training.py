@@ -160,7 +160,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> None:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
-        inputs = [tensor.to(self.device, non_blocking=True) for tensor in (batch.visual, batch.audio, batch.labels)]
+        inputs = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         lr = self.schedule.get_last_lr()[0] * self.warmup_share()
         if self.captured_step or self.device.type == "cuda":
             # A replay reads the learning rate from a tensor, of float32 for the fused optimizer. Launches do the same.

@@ -72,7 +72,6 @@ class PastedFeed:
                 torch.where(pasted[..., None, None, None], visual, batch.visual),
                 torch.where(pasted[..., None], audio, batch.audio),
                 labels,
-                batch.rows,
             )
 
 

@@ -36,6 +36,7 @@ class Evaluation(NamedTuple):
     details: Details | None = None
     best_class: Tensor | None = None  # (n, t), the class of each segment if it is an event
     named: Tensor | None = None  # (n,), the event of each video with the highest score
+    dataset: AVEDataset | None = None  # the videos of the split
 
     def with_threshold(self, threshold: float) -> "Evaluation":
         """The decisions with another threshold of the event probability."""
@@ -106,7 +107,7 @@ def evaluate(
         observation = Observation(*(whole.get(name) for name in Observation._fields))
         details = Details(whole["class_probability"], observation)
     decisions = (whole[name] for name in ("predicted", "truth", "event_probability"))
-    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"], whole["named"])
+    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"], whole["named"], feed.dataset)
 
 
 def evaluate_batch(

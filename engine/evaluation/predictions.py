@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from dataset import AVEFolder
 from dataset.annotations import BACKGROUND, video_ids
 from engine.evaluation.evaluate import Evaluation
 from utils.atomic import atomic_write
@@ -36,10 +35,8 @@ def spreadsheet_safe(text: str) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
-def write_predictions(
-    path: Path, evaluation: Evaluation, class_names: Sequence[str], folder: AVEFolder, split: str
-) -> None:
-    """Write a detailed evaluation of a split as CSV, a line per segment.
+def write_predictions(path: Path, evaluation: Evaluation, class_names: Sequence[str], root: Path) -> None:
+    """Write a detailed evaluation of a split of the data folder ``root`` as CSV, a line per segment.
 
     ``class_probability`` is that of the video's best class, also on segments that are background because their
     ``event_probability`` is below the threshold. Names and ids are ``spreadsheet_safe``. Ids that consist of letters,
@@ -47,8 +44,8 @@ def write_predictions(
     other tables.
     """
     names = [*map(spreadsheet_safe, class_names), BACKGROUND]
-    rows = folder.split(split).rows.tolist()
-    ids = [each if PLAIN_ID.fullmatch(each) else spreadsheet_safe(each) for each in video_ids(folder.root, rows)]
+    rows = evaluation.dataset.rows.tolist()
+    ids = [each if PLAIN_ID.fullmatch(each) else spreadsheet_safe(each) for each in video_ids(root, rows)]
     details = evaluation.details
     best = details.class_probability.max(dim=-1).values
     columns = (evaluation.predicted, evaluation.truth, evaluation.event_probability, best)

@@ -29,6 +29,13 @@ def write_dataset(folder, damaged=()):
     return AVEDataset([(visual, audio, np.zeros((20, 2, 4), np.float32), np.arange(20))], torch.float32)
 
 
+def rows(batch):
+    """The rows of a batch of such videos, by its features."""
+    numbers = batch.audio[:, 0, 0]
+    assert all((part == numbers.view(-1, *[1] * (part.ndim - 1))).all() for part in (batch.visual, batch.audio))
+    return numbers.int().tolist()
+
+
 @pytest.fixture
 def dataset(tmp_path):
     return write_dataset(tmp_path)
@@ -94,17 +101,14 @@ def test_feed_delivers_the_batches_of_the_epoch_from_start_on(dataset, num_worke
     assert len(feed) == 7
     for epoch, start in ((1, 0), (4, 2), (2, 6), (1, 7)):
         delivered = list(feed.epoch(epoch, start))
-        assert [batch.rows.tolist() for batch in delivered] == order(20, 3, seed=1, epoch=epoch, start=start)
-        for batch in delivered:
-            assert (batch.visual == batch.rows[:, None, None, None, None]).all()
-            assert (batch.audio == batch.rows[:, None, None]).all()
+        assert [rows(batch) for batch in delivered] == order(20, 3, seed=1, epoch=epoch, start=start)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_epoch_is_whole_after_one_that_was_broken_off(dataset, num_workers):
     feed = StreamFeed(dataset, Batches(20, 3, seed=1), num_workers)
     next(feed.epoch(1))
-    assert [batch.rows.tolist() for batch in feed.epoch(2)] == order(20, 3, seed=1, epoch=2)
+    assert [rows(batch) for batch in feed.epoch(2)] == order(20, 3, seed=1, epoch=2)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -114,7 +114,9 @@ def test_only_the_bad_video_of_a_batch_is_named_under_scope_batch(make_trainer, 
     trainer = make_trainer(setting, precision, scope="batch")
     feed = trainer.feeds.test
     feed.held.visual[2, 7, 1, 0, 40] = math.nan
-    with pytest.raises(InputError, match=rf"test split .* rows \[{feed.held.rows[2]} \([^,]*\)\] of visual_feature.h5"):
+    with pytest.raises(
+        InputError, match=rf"test split .* rows \[{feed.dataset.rows[2]} \([^,]*\)\] of visual_feature.h5"
+    ):
         trainer.evaluate("test")
 
 
@@ -123,7 +125,7 @@ def test_outputs_that_are_not_finite_are_no_score(make_trainer, setting):
     trainer = make_trainer(setting, "fp32")
     with torch.no_grad():
         trainer.model.localization.is_event.weight.fill_(3e38)
-    rows = ", ".join(f"{row} (synthetic{row:05d})" for row in trainer.feeds.val.held.rows.tolist())
+    rows = ", ".join(f"{row} (synthetic{row:05d})" for row in trainer.feeds.val.dataset.rows.tolist())
     with pytest.raises(InputError, match="outputs for the val split are not finite in fp32") as error:
         trainer.evaluate("val")
     assert f"rows [{rows}] of visual_feature.h5" in str(error.value)

@@ -270,7 +270,7 @@ def test_own_checkpoint_of_scope_batch_predicts_in_scope_video_and_says_so(train
     contents = torch.load(trained("supervised") / "best.pth.tar", weights_only=True)
     expected = load_magan(trained("supervised") / "best.pth.tar").predict(*test_set)
     assert not caplog.records
-    contents["config"]["model"]["scope"] = contents["scope"] = "batch"
+    contents["config"]["model"]["scope"] = "batch"
     save_checkpoint(tmp_path / "batch.pth.tar", contents)
     model = load_magan(tmp_path / "batch.pth.tar")
     assert model.network.config.scope == "video"

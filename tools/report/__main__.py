@@ -64,7 +64,7 @@ def main() -> None:
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation = experiment.score(detailed=True)
-    write_predictions(out / "predictions.csv", evaluation, experiment.class_names(), experiment.folder, args.split)
+    write_predictions(out / "predictions.csv", evaluation, experiment.class_names(), experiment.folder.root)
     own_picture = experiment.score(detailed=True, mismatched="audio")
     own_sound = experiment.score(detailed=True, mismatched="visual")
     print(write_page(out, experiment, metrics, evaluation, own_picture, own_sound, videos))

@@ -136,7 +136,7 @@ def _draw_videos(
     names: Sequence[str],
     extremes: Mapping[str, np.ndarray],
 ) -> dict[str, list[Timeline]]:
-    rows = experiment.folder.split(experiment.options.split).rows.tolist()
+    rows = evaluation.dataset.rows.tolist()
     ids = video_ids(experiment.folder.root, rows)
     videos = {}
     for kind, chosen in extremes.items():

@@ -39,7 +39,7 @@ def write_video_pages(
 
     A video that is missing among the files ``videos``, by id, or cannot be used, gets a warning and no page.
     """
-    dataset, threshold = experiment.folder.split(experiment.options.split), experiment.config.model.event_threshold
+    dataset, threshold = evaluation.dataset, experiment.config.model.event_threshold
     rows, region_shape = dataset.rows.tolist(), dataset.parts[0][0].shape[2:4]
     ids, gates, pages = video_ids(experiment.folder.root, rows), experiment.model.setting == "supervised", {}
     for index in indices:
