@@ -96,7 +96,7 @@ class Experiment:
         self.folder = AVEFolder(root or DATA_ROOT, self.config.model, dtype)
 
     def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
-        require_memory_for(model_class, self.config)
+        require_memory_for(model_class, self.config, self.options.evaluate)
         seed = self.config.training.seed
         torch.manual_seed(seed)
         model = model_class(self.config.model)
@@ -191,8 +191,7 @@ class Experiment:
         place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
         if self.ranks.is_main and not self.resumes:
-            self.run_folder.require_replaceable(self._replaces)
-        run = None
+            self.run_folder.claim(self._replaces)
         try:
             with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
                 feeds = Feeds(
@@ -234,8 +233,7 @@ class Experiment:
         finally:
             for dataset in datasets:
                 dataset.close()
-            if run:
-                run.close()
+            self.run_folder.close()
 
     def _check_events(self) -> None:
         """Compare the events of the checkpoint with those of the data, as far as both are known; warn of others."""
@@ -286,7 +284,7 @@ class Experiment:
         if self.resumes:
             run.resume(resolved, TrainingState.from_dict(self.checkpoint.training.get("state")).epoch)
             return run
-        run.start(resolved, self._replaces)
+        run.start(resolved)
         if self.checkpoint:
             log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
         return run
@@ -358,13 +356,13 @@ def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
         raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
 
 
-def require_memory_for(model_class: type[MAGAN], config: Config) -> None:
-    """An ``InputError`` if a network of this size cannot be made here; the system would kill the program."""
+def require_memory_for(model_class: type[MAGAN], config: Config, evaluates: bool) -> None:
+    """An ``InputError`` if a network of this size has no room here; the system would kill the program."""
     count = number_of_parameters(model_class, config)
-    # Training holds a parameter, its gradient and Adam's two moments.
-    size, free = 4 * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
+    copies = 1 if evaluates else 4  # training also holds a gradient and Adam's two moments
+    size, free = copies * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
     if size > free:
         raise InputError(
-            f"the config's network has {count:,} parameters; to train it takes {gigabytes(size)} at least, "
+            f"the config's network has {count:,} parameters; it takes {gigabytes(size)} at least, "
             f"{gigabytes(free)} of memory are free: give a smaller one"
         )

@@ -29,55 +29,56 @@ LOCK = ".lock"
 
 
 class RunFolder:
-    """The files of a run. Open them with ``start`` for a new run, or with ``resume``."""
+    """The files of a run. Open them with ``claim`` and ``start`` for a new run, or with ``resume``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best, self.last, self.metrics, self.config = path / BEST, path / LAST, path / METRICS, path / CONFIG
         self.lock = FileLock(path / LOCK, blocking=False)
         self.rows: list[dict] = []  # of metrics.csv
+        self.tensorboard: Any = None
+        self.log_file: logging.Handler | None = None
 
-    def start(self, resolved: dict[str, Any], overwrite: bool) -> None:
-        """Start a new run, in place of one that the folder holds if ``overwrite``.
-
-        ``resolved``, hyperparameters and arguments, goes into ``config.json``.
-
-        Raises:
-            InputError: the folder cannot be written, is in use, or holds what must not be replaced.
-        """
-        held, ours = self.require_replaceable(overwrite)
-        with os_error_as_input_error(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire_lock()
-        with os_error_as_input_error(self.path):
-            self._remove_partial_files()
-            if ours:
-                for events in self.path.glob("events.out.tfevents.*"):
-                    events.unlink()
-            for name in (*held, LOG):
-                (self.path / name).unlink(missing_ok=True)
-        self._write_config(resolved)
-        self._open(first_epoch=1)
-
-    def require_replaceable(self, overwrite: bool) -> tuple[list[str], bool]:
-        """Check that a new run may take the folder; gives the files of a run in it, and whether one was ever there.
+    def claim(self, overwrite: bool) -> None:
+        """Make and lock the folder for a new run; one that it holds stays until ``start`` replaces it.
 
         Raises:
-            InputError: it holds a run that must not be replaced, or files of another program.
+            InputError: the folder cannot be written, is in use, holds files of another program, or a run and not
+                ``overwrite``.
         """
-        held = [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
+        held = self._held()
         if held and not overwrite:
             resume = f"resume it with --resume {quote(str(self.last))}, " if LAST in held else ""
             raise InputError(
                 f"{self.path} already holds a run ({', '.join(held)}): {resume}name another folder with "
                 "--snapshot_pref, or replace it with --overwrite"
             )
-        ours = bool(held) or bool(self._recorded())
-        if not ours and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
+        if not (held or self._recorded()) and (others := [n for n in (CONFIG, LOG) if (self.path / n).is_file()]):
             raise InputError(
                 f"{self.path} holds {' and '.join(others)} of another program: name another folder with --snapshot_pref"
             )
-        return held, ours
+        with os_error_as_input_error(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire_lock()
+
+    def start(self, resolved: dict[str, Any]) -> None:
+        """Start a new run in the folder that is claimed, in place of one that it holds.
+
+        ``resolved``, hyperparameters and arguments, goes into ``config.json``.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        with os_error_as_input_error(self.path):
+            self._remove_partial_files()
+            held = self._held()
+            if held or self._recorded():
+                for events in self.path.glob("events.out.tfevents.*"):
+                    events.unlink()
+            for name in (*held, LOG):
+                (self.path / name).unlink(missing_ok=True)
+        self._write_config(resolved)
+        self._open(first_epoch=1)
 
     def resume(self, resolved: dict[str, Any], first_epoch: int) -> None:
         """Resume a run at ``first_epoch``, the first unfinished one; metrics from there on are removed.
@@ -132,13 +133,26 @@ class RunFolder:
             self.tensorboard.flush()
 
     def close(self) -> None:
-        """Close the files. If the disk is full by now, an earlier write has already reported it."""
-        with suppress(OSError):
-            self.tensorboard.close()
-        logging.getLogger().removeHandler(self.log_file)
-        with suppress(OSError):
-            self.log_file.close()
+        """Close what is open. If the disk is full by now, an earlier write has already reported it.
+
+        Of a folder that was claimed for a run that did not start, nothing stays.
+        """
+        if self.tensorboard:
+            with suppress(OSError):
+                self.tensorboard.close()
+        if self.log_file:
+            logging.getLogger().removeHandler(self.log_file)
+            with suppress(OSError):
+                self.log_file.close()
+        if self.lock.is_locked and not self.config.exists():
+            with suppress(OSError):
+                Path(self.lock.lock_file).unlink()
+                self.path.rmdir()
         self.lock.release()
+
+    def _held(self) -> list[str]:
+        """The files of a run that the folder holds."""
+        return [name for name in (LAST, BEST, METRICS) if (self.path / name).exists()]
 
     def _acquire_lock(self) -> None:
         """Lock the folder until the run is closed or its process ends; the lock file names the process."""

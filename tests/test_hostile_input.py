@@ -87,7 +87,7 @@ def try_config(path):
         return
     assert json.loads(json.dumps(config.as_dict())) == config.as_dict()  # what a checkpoint keeps of it
     try:
-        require_memory_for(SupervisedMAGAN, config)
+        require_memory_for(SupervisedMAGAN, config, evaluates=False)
     except InputError:
         return
     SupervisedMAGAN(config.model)
@@ -435,7 +435,8 @@ def trainer_of(model, root, run=None):
 def saved(folder, plain):
     """The bytes of the checkpoint that a run leaves when it is stopped after its first batch."""
     run = RunFolder(folder / "run")
-    run.start({}, overwrite=False)
+    run.claim(overwrite=False)
+    run.start({})
     trainer = trainer_of(SupervisedMAGAN(TINY), plain[0], run)
     trainer.signal = signal.SIGTERM
     with pytest.raises(Interrupted):

@@ -4,11 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from configs import Config, parse_config, parse_options
 from dataset.layout import EXTRACTION
-from engine.experiment import require_memory_for
+from engine.experiment import number_of_parameters, require_memory_for
 from engine.resume import CHANGEABLE, resolve_config
 from model import SupervisedMAGAN
 from model.checkpoint import Checkpoint
@@ -100,11 +101,22 @@ def test_run_is_resumed_with_its_own_values(resumed):
 )
 def test_network_that_does_not_fit_into_memory_is_refused_before_it_is_made(model, said):
     config = parse_config({**MAIN, "model": {**MAIN["model"], **model}}, "config")
-    assert said in refusal(require_memory_for, SupervisedMAGAN, config)
+    for evaluates in (False, True):
+        assert said in refusal(require_memory_for, SupervisedMAGAN, config, evaluates)
+
+
+def test_evaluation_needs_less_memory_than_training():
+    """A network that fits into the free memory, without gradients and moments, is evaluated."""
+    free = psutil.virtual_memory().available
+    half = {"encoder_hidden": free // 2 // (4 * 2052)}  # 2052 parameters, of 4 bytes, for each hidden unit
+    config = parse_config({**MAIN, "model": {**MAIN["model"], **half}}, "config")
+    assert 4 * number_of_parameters(SupervisedMAGAN, config) == pytest.approx(free / 2, rel=0.2)
+    require_memory_for(SupervisedMAGAN, config, evaluates=True)
+    assert "GB of memory are free" in refusal(require_memory_for, SupervisedMAGAN, config, False)
 
 
 def test_networks_of_the_paper_fit():
-    require_memory_for(SupervisedMAGAN, Config())
+    require_memory_for(SupervisedMAGAN, Config(), evaluates=False)
 
 
 def test_evaluation_on_features_of_another_preprocessing_warns(run, published, seeded_data, tmp_path):

@@ -35,7 +35,8 @@ def broken(data_root, tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """The files of a run, without the one that names the process of the last command."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -77,6 +78,17 @@ def test_held_features_stop_training_before_its_first_step(
     assert f"rows [{row} ({video_id})] of {name}_feature.h5" in said
     assert "epoch 1" not in said
     assert contents(folder) == before
+
+
+def test_folder_is_claimed_before_features_are_read_and_left_if_they_are_bad(run, broken, small_config, tmp_path):
+    root, _, _ = broken("train", "audio", math.nan)
+    flags = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--features", "ram")
+    (tmp_path / "file").write_text("a file")
+    said = run("supv_main.py", *flags, "--snapshot_pref", tmp_path / "file" / "run", status=2).stderr
+    assert f"{tmp_path / 'file' / 'run'}: cannot be written" in said
+    said = run("supv_main.py", *flags, "--snapshot_pref", tmp_path / "run", status=2).stderr
+    assert "features of the train split are not finite" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_streamed_features_of_val_choose_no_epoch(run, broken, trained, tmp_path):

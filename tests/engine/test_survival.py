@@ -177,7 +177,7 @@ def assert_one_sentence(result, *said):
 def test_full_disk_ends_a_new_run_in_one_sentence_and_leaves_no_part_of_a_file(arguments, tmp_path, size, name):
     result = with_file_size_limit(size, "supv_main.py", *arguments("supervised", tmp_path / "run", *SAVE_ALWAYS))
     assert_one_sentence(result, f"{tmp_path / 'run' / name}", "cannot be written: File too large")
-    left = {path.name for path in (tmp_path / "run").iterdir()}
+    left = {path.name for path in (tmp_path / "run").glob("*")}
     assert not left & {"last.pth.tar", "best.pth.tar"}
     assert not [name for name in left if name.endswith(".partial")]
 

@@ -94,7 +94,8 @@ def test_config_records_the_build_of_torch(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
     run_folder = RunFolder(tmp_path / "run")
-    run_folder.start({}, overwrite=False)
+    run_folder.claim(overwrite=False)
+    run_folder.start({})
     run_folder.close()
     assert json.loads(run_folder.config.read_text())["versions"]["torch"] == "2.13.0+cu130"
 
