@@ -292,10 +292,12 @@ class Trainer:
     def measure(self, split: str, evaluation: Evaluation) -> Measures:
         """Measure and log the predictions of a split."""
         measures = evaluation.measures()
-        log.info(
-            "%s: %s Localization AUC %.3f, %.1f %% of background seconds right",
-            *(split, result_line(measures.accuracy), measures.auc, measures.background_recall),
-        )
+        figures = {
+            "Localization AUC {:.3f}": measures.auc,
+            "{:.1f} % of background seconds right": measures.background_recall,
+        }
+        known = ", ".join(form.format(value) for form, value in figures.items() if not math.isnan(value))
+        log.info("%s: %s %s", split, result_line(measures.accuracy), known)
         return measures
 
     @property

@@ -14,6 +14,7 @@ from filelock import FileLock
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
 from tests.processes import ROOT, finished
+from tests.readable import assert_readable
 from tools.reference import seeded
 from utils.memory import keep_freed_memory
 
@@ -51,6 +52,8 @@ def run() -> Run:
         result = finished(*command)
         assert result.returncode == status, f"{command[0]} exited with {result.returncode}:\n{result.stderr}"
         assert "Traceback" not in result.stderr, result.stderr
+        if status == 0 and command[0] != "-c":
+            assert_readable(result.stdout + result.stderr)
         return result
 
     return run_process

@@ -24,6 +24,7 @@ from engine.evaluation.measures import Measures
 from engine.run_folder import RunFolder
 from tests.conftest import CONFIGS, SCRIPTS, write_data
 from tests.processes import ROOT, Process, finished
+from tests.readable import assert_files_readable, assert_readable
 from tools.reference import seeded
 
 TERMS = {
@@ -81,9 +82,27 @@ def test_run_folder_holds_what_the_readme_says(trained, setting):
     config = json.loads((folder / "config.json").read_text())
     assert config["model"]["d_model"] == 32
 
+    assert_files_readable(folder, ".log", ".csv")
     log = (folder / "train.log").read_text()
     assert "features: ram (held in memory" in log  # said before the folder was made
     assert log.index("features: ") < log.index(" training videos, ")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [(0, ["Localization AUC", "background seconds"]), (28, ["Localization AUC"])],
+    ids=["events alone", "background alone"],
+)
+def test_log_leaves_out_what_a_split_cannot_show(make_trainer, caplog, column, said):
+    """Videos with one class throughout place nothing; without background, no background second can be right."""
+    caplog.set_level("INFO", "engine")
+    trainer = make_trainer("supervised", "fp32")
+    labels = trainer.feeds.val.held.labels
+    labels.copy_(torch.eye(29)[column].expand_as(labels))
+    trainer.measure("val", trainer.evaluate("val"))
+    assert caplog.text.count("val: Evaluation results (acc): ") == 1
+    assert_readable(caplog.text)
+    assert not any(words in caplog.text for words in said)
 
 
 def test_config_records_the_build_of_torch(tmp_path, monkeypatch):

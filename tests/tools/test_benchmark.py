@@ -11,7 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from configs import CONFIGS, load_config
 from model import MODELS
+from tests.documented import call
 from tests.processes import ENVIRONMENT, Process
+from tests.readable import assert_readable
+from tools.benchmark import __main__ as benchmark
 from tools.benchmark.__main__ import GFLOP, Measurement, in_own_process
 from tools.benchmark.measurements import Conditions, measure_epoch, measure_product, write_features
 from utils.errors import InputError
@@ -44,6 +47,16 @@ def test_numbers_of_the_report_agree(benchmark_report):
     # A step keeps the activations, the gradients and Adam's two moments; all processes import the same.
     assert step["peak_memory_bytes"] > forward["peak_memory_bytes"] + 3 * 12_507_386 * 4
     assert all(row["videos_per_s"] > 0 and row["gflops"] is None for row in feeds)
+
+
+def test_table_names_no_version_that_there_is_not(monkeypatch, capsys):
+    """A build of torch for CPUs has no CUDA."""
+    monkeypatch.setattr(benchmark, "plan", lambda *_: [Measurement("ceiling", ["float32", 64, 64, 64], gflop=1)])
+    assert call(monkeypatch, "tools.benchmark", "--gpu", "cpu", "--seconds", 0) == 0
+    said = capsys.readouterr().out
+    assert ("cuda" in said) == (torch.version.cuda is not None)
+    assert "ceiling float32 64 64 64" in said
+    assert_readable(said)
 
 
 @pytest.mark.parametrize("setting", MODELS)

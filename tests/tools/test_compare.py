@@ -17,6 +17,7 @@ import torch
 from configs.variants import variants_of
 from engine.evaluation.measures import Measures
 from tests.processes import ROOT, Process, finished
+from tests.readable import assert_files_readable
 from tools.compare.local import gpu_flags
 from tools.compare.plan import Condition, Plan, Run, make_plan, read_plan, value_flags, variant_flags
 from tools.compare.results import FIGURES, Result, differences, is_finished, read_result, summary
@@ -51,6 +52,7 @@ def whole(run, comparison, tmp_path_factory):
         ("4", "lr=3e-3", "2"),
     ]
     assert result.stdout.splitlines() == [str(out / f"table.{kind}") for kind in ("csv", "md", "html")]
+    assert_files_readable(out, ".csv", ".md", ".html")
     return out
 
 

@@ -18,6 +18,7 @@ from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import pictures_at, read_sound
 from engine.checkpoint import save_checkpoint
 from model import load_magan
+from tests.readable import assert_files_readable
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, silence, tone, write_video
 from tools.predict.__main__ import main
@@ -38,6 +39,7 @@ def test_tone_and_picture_of_known_seconds_come_out_as_an_event_of_these_seconds
 def test_picture_and_rendered_video_are_written(predicted, clip):
     files = ["events.tsv", "index.html", "new.html", "new.mp4", "new.png", "new.vtt", "printed.txt"]
     assert sorted(path.name for path in predicted.iterdir()) == files
+    assert_files_readable(predicted, ".tsv", ".html", ".vtt", ".txt")
     assert (predicted / "new.png").read_bytes().startswith(b"\x89PNG")
     assert len(decoded(predicted / "new.mp4", 1)[0]) == 12
     sound, before = read_sound(predicted / "new.mp4"), read_sound(clip)

@@ -15,6 +15,7 @@ import pytest
 
 from dataset.annotations import read_annotations
 from tests.conftest import SCRIPTS
+from tests.readable import assert_files_readable
 from tools.reference import seeded
 
 PICTURES = {"events", "lengths", "confusion", "gates", "modalities"}
@@ -66,7 +67,7 @@ def accuracy(rows):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
-def test_report_on_a_run_is_one_page_with_its_pictures_inside(reported, setting):
+def test_report_on_a_run_is_one_page_with_its_pictures_inside(reported, data_root, setting):
     out = reported(setting)
     assert {path.name for path in out.iterdir()} == {
         "report.html",
@@ -80,6 +81,8 @@ def test_report_on_a_run_is_one_page_with_its_pictures_inside(reported, setting)
     assert not re.search(r"url\(|@import|https?:", html)
     assert all(len(image["alt"]) > 40 for image in page.images)
     assert "This data is synthetic" in html
+    assert f"; data {data_root}. Evaluated in" in html
+    assert_files_readable(out, ".html", ".csv")
 
 
 @pytest.mark.slow
@@ -158,6 +161,7 @@ def test_split_with_one_event_or_none_is_reported_without_what_it_cannot_show(ru
         out = tmp_path / f"{name}_report"
         run("tools.report", trained("supervised"), "--data_root", root, "--gpu", "cpu", "--out", out)
         assert "Not available: all videos of the split show one event" in (out / "report.html").read_text("utf-8")
+        assert_files_readable(out, ".html", ".csv")
         missing = {"modalities"} if name == "one" else {"modalities", "gates"}
         assert {path.stem for path in out.glob("*.png")} == (PICTURES | CURVES) - missing
 

@@ -84,7 +84,7 @@ def main() -> None:
     if args.json:
         print(json.dumps({"device": describe(device), "versions": versions, "results": rows}, indent=2))
     else:
-        print(describe(device), *(f"{name} {version}" for name, version in versions.items()), sep=", ")
+        print(describe(device), *(f"{name} {version}" for name, version in versions.items() if version), sep=", ")
         print_table(rows)
 
 

@@ -72,6 +72,7 @@ def write_page(
     page = environment.get_template("page.html.jinja").render(
         checkpoint=experiment.checkpoint,
         options=experiment.options,
+        data_root=experiment.folder.root,
         config=experiment.config,
         setting=setting,
         setting_name=SETTING_NAMES[setting],
@@ -163,5 +164,6 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def mean(values: np.ndarray) -> str:
-    """Format the mean of values; that of no values is "none"."""
+    """Format the mean of the values that are finite; that of no values is "none"."""
+    values = values[np.isfinite(values)]
     return f"{values.mean():.2f}" if values.size else "none"
