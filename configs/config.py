@@ -8,7 +8,7 @@ from pathlib import Path
 from reprlib import repr as short_repr  # shortens a value of any size
 
 from configs.network import PRECISIONS, MAGANConfig, check_types, require
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
 ROOT = Path(__file__).resolve().parent.parent  # of the repository
 SCRIPTS = {"supervised": ROOT / "supv_main.py", "weakly": ROOT / "weakly_main.py"}  # by setting
@@ -108,7 +108,7 @@ def load_config(path: Path) -> Config:
             raise ValueError(f"it has more than {_MAX_FILE_SIZE:,} bytes, too many for a config")
         contents = json.loads(text.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+        raise InputError(f"{path}: cannot be read as JSON: {reason_of(error) or error}") from error
     return parse_config(contents, str(path))
 
 

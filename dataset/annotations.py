@@ -12,9 +12,11 @@ import numpy as np
 
 from dataset.layout import ANNOTATIONS
 from utils.errors import AccessError, InputError, reason_of
+from utils.wording import counted
 
 BACKGROUND = "background"  # the name of the last class
 HEADER = "Category&VideoID&Quality&StartTime&EndTime"  # first line of the official archive's copy
+FORM = "event&video id&quality&start&end"  # of the other lines
 _CONTROLS = ("Cc", "Zl", "Zp")  # Unicode categories: controls, line and paragraph separators
 
 
@@ -29,7 +31,7 @@ class Annotation(NamedTuple):
 
 
 def read_annotations(path: Path, num_segments: int | None = None) -> list[Annotation]:
-    """Read ``event&video id&quality&start&end`` lines, with or without the header line.
+    """Read the lines of an annotation file, each of ``FORM``, with or without the header line.
 
     Spreadsheets save such a file as UTF-8 or UTF-16 with a byte order mark, and lines with a comma in double quotes.
 
@@ -39,6 +41,11 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
         AccessError: the system does not let the file be read.
         InputError: the file is not text, or a line, named by its number, is not of that form.
     """
+    return list(_read_lines(path, num_segments).values())
+
+
+def _read_lines(path: Path, num_segments: int | None = None) -> dict[int, Annotation]:
+    """The annotations of a file by the number of their line."""
     try:
         contents = path.read_bytes()
         encoding = "utf-16" if contents.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
@@ -47,7 +54,7 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
         raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text: {error}: save it as UTF-8") from error
-    annotations = []
+    annotations = {}
     for number, line in enumerate(lines, start=1):
         if len(cell := line.strip()) > 1 and cell[0] == cell[-1] == '"':
             line = cell[1:-1].replace('""', '"')
@@ -58,20 +65,30 @@ def read_annotations(path: Path, num_segments: int | None = None) -> list[Annota
                 f"{path}, line {number}: {line[:80]!r} has the control character {control!a}, expected text alone"
             )
         fields = line.strip().split("&")
-        times = fields[-2:]
-        # int() refuses thousands of digits.
-        if len(fields) != 5 or not fields[0] or not all(t.isascii() and t.isdigit() and len(t) < 10 for t in times):
-            raise InputError(f"{path}, line {number}: {line[:80]!r}, expected 'event&video id&quality&start&end'")
-        start, end = map(int, times)
+        if problem := _problem(fields):
+            raise InputError(f"{path}, line {number}: {line[:80]!r} {problem}, expected '{FORM}'")
+        start, end = map(int, fields[3:])
         if not start <= end <= (num_segments or end):
             limit = f" <= {num_segments}" if num_segments else ""
             raise InputError(
                 f"{path}, line {number}: the event lasts from {start} to {end} s, expected 0 <= start <= end{limit}"
             )
-        annotations.append(Annotation(fields[0], fields[1], fields[2], start, end))
+        annotations[number] = Annotation(fields[0], fields[1], fields[2], start, end)
     if not annotations:
-        raise InputError(f"{path}: has no annotations, expected a line 'event&video id&quality&start&end' per video")
+        raise InputError(f"{path}: has no annotations, expected a line '{FORM}' per video")
     return annotations
+
+
+def _problem(fields: Sequence[str]) -> str | None:
+    """What is wrong with the fields of a line; None if nothing is."""
+    if len(fields) != 5:
+        return f"has {counted(len(fields), 'field', 'fields')} between '&'"
+    if not fields[0]:
+        return "names no event"
+    for name, time in zip(("start", "end"), fields[3:], strict=True):
+        if not (time.isascii() and time.isdigit() and len(time) < 10):  # int() refuses thousands of digits
+            return f"has the {name} {time[:20]!r}, but times are whole seconds, in digits alone"
+    return None
 
 
 def annotations_text(annotations: Sequence[Annotation]) -> bytes:
@@ -144,13 +161,19 @@ def rows_of(subset: Path, annotations: Sequence[Annotation], allow_missing: bool
     for row, annotation in enumerate(annotations):
         rows.setdefault((annotation.event, annotation.video_id), []).append(row)
     found = []
-    for annotation in read_annotations(subset):
+    for number, annotation in _read_lines(subset).items():
         name = f"{annotation.event}&{annotation.video_id}"
         candidates = rows.get((annotation.event, annotation.video_id), [])
-        if len(candidates) != 1 and not (allow_missing and not candidates):
+        if len(candidates) > 1:
             raise InputError(
-                f"{subset}: the annotations have {len(candidates)} lines {name!r}, expected one: "
-                "the two files are of different releases"
+                f"{subset}, line {number}: the annotations have {len(candidates)} lines {name!r}, expected one: "
+                "leave one of them there"
+            )
+        if not candidates and not allow_missing:
+            raise InputError(
+                f"{subset}, line {number}: the annotations have no line {name!r}: the clip has no features or no "
+                "annotation, or its event or id is spelt otherwise there. Correct the line, or leave out all such "
+                "lines with --allow_missing"
             )
         found += candidates
     if len(set(found)) < len(found):

@@ -23,6 +23,7 @@ def require_files(root: Path, names: Iterable[str]) -> None:
         return
     ave, width = is_ave(root), max(map(len, missing))
     sources = {name: SOURCES[name] if ave else own_source(root, name) for name in missing}
+    absent = "" if root.exists() else ", which does not exist"
     listing = "\n".join(f"  {name:{width}}  {source}" for name, source in sources.items())
     advice = (
         "Put them there, as python -m tools.download does, or name another folder with --data_root.\n"
@@ -31,7 +32,7 @@ def require_files(root: Path, names: Iterable[str]) -> None:
         "and run it with --data_root data/synthetic."
     )
     raise InputError(
-        f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}:\n{listing}"
+        f"{len(missing)} data file{'s are' if len(missing) > 1 else ' is'} missing in {root}{absent}:\n{listing}"
         + (f"\n{advice}" if ave else "")
     )
 

@@ -141,7 +141,8 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
 def _read(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path}: is not a regular file, expected a checkpoint")
+            run = ", such as best.pth.tar in it" if path.is_dir() else ""
+            raise InputError(f"{path}: is not a regular file, expected a checkpoint{run}")
         with open(path, "rb") as file:
             begin = file.read(len(_ARCHIVE))
             if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read

@@ -102,7 +102,11 @@ def main() -> None:
     problems = {video_id: f"has no video file in {args.videos}" for video_id in wanted if video_id not in files}
     videos = {video_id: files[video_id] for video_id in wanted if video_id in files}
     if not videos:
-        raise InputError(f"{args.videos}: has none of the videos")
+        example = min(files)
+        raise InputError(
+            f"{args.videos}: has none of the videos of {args.annotations}, whose ids are {listed(list(wanted), 3)}: "
+            f"expected names of files without their suffix, such as {example} for {files[example].name}"
+        )
 
     extractor = FeatureExtractor(settings, args.weights, choose_device(args.gpu, Ranks()), args.batch_size)
     record = {**asdict(settings), "weights": extractor.fingerprint}

@@ -154,8 +154,8 @@ def _check_annotations(report: Report, annotations: Sequence[Annotation]) -> Seq
             raise InputError(f"{path}: names {found} events, expected {size.events} as in other files")
         if len(annotations) != size.videos:
             raise InputError(
-                f"{path}: has {len(annotations)} videos, expected {size.videos} as in other files: it is of another "
-                "release"
+                f"{path}: has {len(annotations)} videos, expected {size.videos} as in other files: it does not "
+                "belong to them"
             )
         if segments_are_seconds(annotations, size.segments):
             read_annotations(path, size.segments)

@@ -75,7 +75,7 @@ def _compare_with_annotations(report: Report, name: str, labels: np.ndarray, ann
         f"{_in_words(labels[rows[0]], names)}"
     )
     if len(rows) > len(labels) / 2:
-        raise InputError(f"{message}. One of the two files is of another release")
+        raise InputError(f"{message}. The two files do not belong together")
     rule = f". {_RULE}" if (labels != one_hot).any() else ""
     report.add(WARNING, [name], f"{message}. Training uses the labels as they are{rule}", report.cure(name))
     report.approve(name, "see below")

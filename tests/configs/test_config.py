@@ -204,10 +204,10 @@ def test_file_that_is_no_text_is_refused(path):
 
 
 def test_missing_file_and_folder_are_refused(path):
-    for wrong in (path, path.parent):
+    for wrong, reason in {path: "No such file or directory", path.parent: "not a regular file"}.items():
         with pytest.raises(InputError) as error:
             load_config(wrong)
-        assert str(error.value).startswith(f"{wrong}: cannot be read as JSON")
+        assert str(error.value) == f"{wrong}: cannot be read as JSON: {reason}"
 
 
 def test_file_larger_than_any_config_is_refused(path):

@@ -135,6 +135,22 @@ def test_bad_line_is_named_by_its_number_with_what_was_expected(written, line):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Siren&clip00&good&1&3.5", "has the end '3.5', but times are whole seconds, in digits alone"),
+        ("Siren & clip00 & good & 1 & 3", "has the start ' 1 ', but times are whole seconds, in digits alone"),
+        ("Siren,clip00,good,1,3", "has 1 field between '&'"),
+        ("Siren&clip00&1&3", "has 4 fields between '&'"),
+        ("&clip00&good&1&3", "names no event"),
+    ],
+)
+def test_field_that_is_wrong_is_named(written, line, said):
+    with pytest.raises(InputError) as error:
+        read_annotations(written(f"{line}\n"))
+    assert f"line 1: {line!r} {said}, expected 'event&video id&quality&start&end'" in str(error.value)
+
+
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\t", "\x0b", "\x1b", "\x1e", "\x7f", "\x85", "\u2028"])
 @pytest.mark.parametrize("place", ["Vio{}lin&b&good", "Violin&b{}c&good"])
 def test_control_characters_are_refused_with_the_number_of_their_line(written, character, place):

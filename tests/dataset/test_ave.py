@@ -266,8 +266,13 @@ def test_missing_files_are_listed_in_one_message_with_their_sources_and_the_way_
         said = refusal(action)
         listed = [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("  ") and ".h5" in line]
         assert sorted(listed) == sorted([name, SOURCES[name]] for name in needed)
-        assert f"{len(needed)} data files are missing in {tmp_path}" in said
+        assert f"{len(needed)} data files are missing in {tmp_path}:" in said
         assert "python -m tools.make_data --out" in said
+
+
+def test_folder_that_is_misspelt_is_said_not_to_exist(tmp_path):
+    said = refusal(lambda: folder(tmp_path / "dta").split("train"))
+    assert f" data files are missing in {tmp_path / 'dta'}, which does not exist:" in said
 
 
 @pytest.mark.parametrize("name", WEAKLY)

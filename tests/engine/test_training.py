@@ -323,6 +323,7 @@ def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_
         (["--scope", "frame"], "--scope"),
         (["--learning_rate", "1"], "unrecognized arguments"),
         (["--resume", "nowhere.pth.tar"], "nowhere.pth.tar: does not exist"),
+        (["--resume", "Exps"], "Exps: is not a regular file, expected a checkpoint, such as best.pth.tar in it"),
         (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )

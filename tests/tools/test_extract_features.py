@@ -217,7 +217,14 @@ def test_bad_input_is_refused_before_anything_is_written(monkeypatch, footage, w
     swapped = tmp_path / "swapped"
     swapped.mkdir()
     (swapped / "vgg19-dcbb9e9d.pth").symlink_to(weights / "vggish-10086976.pth")
+    lines = tmp_path / "mine.txt"
+    lines.write_text("Siren&clip.mp4&good&0&1\n")
     for arguments, sentence in {
+        (
+            footage.folder,
+            "--annotations",
+            lines,
+        ): "whose ids are clip.mp4: expected names of files without their suffix",
         (tmp_path / "nowhere", "--weights", weights): "expected a folder of videos",
         (tmp_path / "empty", "--weights", weights): "has no video files",
         (tmp_path / "twice", "--weights", weights): "a.mkv and a.mp4 are both video 'a': keep one",

@@ -166,9 +166,12 @@ def test_file_of_another_writer_that_holds_the_same_is_left_identity(monkeypatch
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Bark&a&good&0&10\n", "the annotations have 0 lines 'Bark&a', expected one"),
+        (
+            LINES[1] + "Bark&a&good&0&10\n",
+            ", line 2: the annotations have no line 'Bark&a': the clip has no features or",
+        ),
         (LINES[0] + LINES[1] + LINES[0], "has Truck&a more than once"),
-        ("Truck, a\n", "line 1"),
+        ("Truck, a\n", ", line 1: 'Truck, a' has 1 field between '&', expected 'event&video id&quality&start&end'"),
         ("", "has no annotations"),
         (None, "cannot be read: No such file or directory"),
     ],
@@ -184,6 +187,14 @@ def test_set_that_does_not_fit_is_refused_and_nothing_written(monkeypatch, annot
     assert str(error.value).startswith(str(path))
     assert said in str(error.value)
     assert not out.exists()
+
+
+def test_list_that_names_a_video_of_two_lines_says_which_line_and_what_to_do(run, annotations, tmp_path):
+    annotations.write_text("".join(LINES) + LINES[0])
+    (tmp_path / "train.txt").write_text(LINES[1] + LINES[0])
+    given = ("--annotations", annotations, "--out", tmp_path / "data", "--train_set", tmp_path / "train.txt")
+    said = run("tools.make_labels", *given, status=2).stderr
+    assert "train.txt, line 2: the annotations have 2 lines 'Truck&a', expected one: leave one of them there" in said
 
 
 def test_video_that_stands_in_two_sets_is_refused(run, annotations, tmp_path):

@@ -450,7 +450,7 @@ def test_labels_of_which_most_rows_differ_are_an_error(root, name):
     write(root / name, labels)
     finding = only(look(root))
     assert "of 60 rows (0, 1, 2" in finding.message
-    assert finding.message.endswith("One of the two files is of another release")
+    assert finding.message.endswith("The two files do not belong together")
 
 
 def test_labels_with_rows_in_another_order_are_an_error(root):
@@ -487,7 +487,7 @@ def test_two_exchanged_columns_are_told_from_wrong_rows(root):
 def test_annotations_of_another_number_of_videos_are_found(root):
     lines = (root / ANNOTATIONS).read_text().splitlines()
     (root / ANNOTATIONS).write_text("\n".join(lines[:-1]))
-    assert "has 59 videos, expected 60 as in other files: it is of another release" in only(look(root)).message
+    assert "has 59 videos, expected 60 as in other files: it does not belong to them" in only(look(root)).message
 
 
 def test_labels_of_another_number_of_videos_are_found(root):
