@@ -6,6 +6,7 @@ import torch
 
 from engine.evaluation import Evaluation
 from tools.report.modalities import correlation
+from tools.report.page import mean
 from tools.report.statistics import statistics
 
 # Three events and background, 3; four videos of four segments.
@@ -63,3 +64,9 @@ def test_correlation_ignores_missing_values_and_is_nan_where_undefined():
     assert correlation(np.array([1, 2, np.nan, 3]), np.array([2.0, 4, -9, 6])) == pytest.approx(1)
     assert np.isnan(correlation(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])))
     assert np.isnan(correlation(np.array([1.0, np.nan, 3]), np.array([5.0, 6, 7])))
+
+
+def test_mean_over_events_leaves_out_those_without_a_value():
+    """Such as an event that a split has only beside another one of the same video."""
+    assert mean(np.array([0.25, np.nan, 0.75])) == "0.50"
+    assert mean(np.array([np.nan])) == mean(np.array([])) == "none"
