@@ -16,13 +16,12 @@ from model.layers.streams import side_by_side
 def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
     """The output X of a bidirectional LSTM, (b, t, 512) to (b, t, 2 * d_model).
 
-    Runs without autocast where there is no LSTM in bfloat16. cuDNN's computes in float16 under any autocast dtype, and
-    that range is too small for gradients without loss scaling; oneDNN's fails on CPUs without AVX-512.
+    Under autocast to bfloat16 it stays in float32, with the same numbers on every device: cuDNN's LSTM computes in
+    float16 under any autocast dtype, whose range is too small for gradients without loss scaling, and oneDNN's fails
+    on CPUs without AVX-512.
     """
-    if x.is_cuda or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-            return lstm(x.to(lstm.weight_ih_l0.dtype))[0].contiguous()
-    return lstm(x)[0].contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        return lstm(x.to(lstm.weight_ih_l0.dtype))[0].contiguous()
 
 
 class Relations(NamedTuple):
