@@ -20,7 +20,8 @@ def read_along_time(lstm: nn.LSTM, x: Tensor) -> Tensor:
     float16 under any autocast dtype, whose range is too small for gradients without loss scaling, and oneDNN's fails
     on CPUs without AVX-512.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    has_autocast = torch.amp.is_autocast_available(x.device.type)  # shapes alone, on "meta", have none
+    with torch.autocast(x.device.type if has_autocast else "cpu", enabled=False):
         return lstm(x.to(lstm.weight_ih_l0.dtype))[0].contiguous()
 
 
