@@ -7,8 +7,7 @@ longer than an hour, so that what a file lasts grows with its packets alone.
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from fractions import Fraction
-from math import inf
+from math import inf, lcm
 
 import av
 from av.format import Flags
@@ -40,7 +39,6 @@ class Clock:
     Attributes:
         streams: the picture and the sound, as far as the file has them; of several programs, those of one.
         declared: length by the file's header, in seconds; 0 if it has none, or time stamps jump.
-        end: of the packets read so far, in seconds.
         jumps: seconds at which time stamps jump.
         is_split: picture and sound begin more than an hour apart.
         errors: failed attempts to read on since the last packet.
@@ -52,50 +50,62 @@ class Clock:
         self.container = container
         picture = best_stream(container, "video")
         self.streams = [stream for stream in (picture, container.streams.best("audio", picture)) if stream]
-        starts = [stream.start_time * stream.time_base for stream in self.streams if stream.start_time is not None]
-        origin = Fraction(min(starts, default=0))  # where a player's clock shows 0
+        # Times are in ticks, of which all units are multiples: 64-bit time stamps are too large for floats.
+        self._second = lcm(*(stream.time_base.denominator for stream in self.streams))
+        self._units = {stream.index: int(stream.time_base * self._second) for stream in self.streams}
+        starts = [each.start_time * self._units[each.index] for each in self.streams if each.start_time is not None]
+        origin = min(starts, default=0)  # where a player's clock shows 0
         self.is_discontinuous = bool(container.format.flags & Flags.ts_discont.value)
         counts_from_0 = "matroska" in container.format.name
-        length = (container.duration or 0) / av.time_base - (max(0, origin) if counts_from_0 else 0)
-        self.declared = 0 if self.is_discontinuous else float(length)
-        self.end = Fraction(0)
+        length = (container.duration or 0) / av.time_base - (max(0, origin) / self._second if counts_from_0 else 0)
+        self.declared = 0 if self.is_discontinuous else length
+        self._end = 0
         self.jumps: list[float] = []
         self.is_split = False
         self.errors = self.position = 0
         self.others: Counter[int] = Counter()
-        self._shift = {stream.index: -origin for stream in self.streams}  # s, exact: time stamps may have 64 bits
-        self._due: dict[int, Fraction] = {}  # by stream, when its next packet is to be decoded
-        self._latest: dict[int, tuple[Fraction, Fraction]] = {}  # by stream, when its last two are: one may be wrong
+        self._shift = {stream.index: -origin for stream in self.streams}
+        self._due: dict[int, int] = {}  # by stream, when its next packet is to be decoded
+        self._latest: dict[int, tuple[float, float]] = {}  # by stream, when its last two are: one may be wrong
+
+    @property
+    def end(self) -> float:
+        """Of the packets read so far, in seconds."""
+        return self._end / self._second
 
     def packets(self) -> Iterator[av.Packet]:
         """The packets in the order of the file, on this clock; at the end, an empty one for each stream."""
-        packets, ahead = self._demuxed(), deque()
-
-        def following() -> av.Packet | None:
-            return ahead.popleft() if ahead else next(packets, None)
-
-        while (packet := following()) is not None:
-            if self._fits(packet):
-                yield self._placed(packet)
-                continue
-            due, first, new = self._due.copy(), {packet.stream.index: packet}, []  # of the new clock
-            while len(first) < 2 and len(new) < MOST and (other := following()) is not None:
-                is_other, fits = other.stream is not packet.stream, self._fits(other)
-                near = _stamp(other) is not None and abs(self._time(other) - self._time(packet)) < AHEAD
-                lasts = self.end - self._due.get(other.stream.index, -inf) < AHEAD
-                if is_other and fits and (lasts or not near):  # still of the old clock
-                    yield self._placed(other)
-                    continue
-                new.append(other)
-                if not is_other and fits and other.size:  # only this packet's time stamp is wrong
-                    packet.dts = packet.pts = None
-                if not near or _stamp(packet) is None:
-                    break
-                first.setdefault(other.stream.index, other)
-            ahead.extendleft(reversed(new))
-            if _stamp(packet) is not None:
-                self._start(first, due)
+        following, ahead = self._demuxed(), deque()
+        while (packet := ahead.popleft() if ahead else next(following, None)) is not None:
+            if not self._fits(packet):
+                yield from self._look_ahead(packet, following, ahead)
             yield self._placed(packet)
+
+    def _look_ahead(self, packet: av.Packet, following: Iterator[av.Packet], ahead: deque) -> Iterator[av.Packet]:
+        """Start a new clock with a packet that does not fit, or drop its time stamps if the one behind it fits.
+
+        Gives the packets of the other stream that still belong to the old clock; all others are left in ``ahead``.
+        """
+        due, first, new = self._due.copy(), {packet.stream.index: packet}, []
+        span = AHEAD * self._second
+        while len(first) < 2 and len(new) < MOST:
+            if (other := ahead.popleft() if ahead else next(following, None)) is None:
+                break
+            is_other, fits = other.stream is not packet.stream, self._fits(other)
+            near = _stamp(other) is not None and abs(self._time(other) - self._time(packet)) < span
+            lasts = self._end - self._due.get(other.stream.index, -inf) < span
+            if is_other and fits and (lasts or not near):
+                yield self._placed(other)
+                continue
+            new.append(other)
+            if not is_other and fits and other.size:
+                packet.dts = packet.pts = None
+            if not near or _stamp(packet) is None:
+                break
+            first.setdefault(other.stream.index, other)
+        ahead.extendleft(reversed(new))
+        if _stamp(packet) is not None:
+            self._start(first, due)
 
     def _demuxed(self) -> Iterator[av.Packet]:
         position = 0  # in the file, of the last packet of another stream
@@ -121,59 +131,60 @@ class Clock:
             end.stream, end.time_base = stream, stream.time_base
             yield end
 
-    def _time(self, packet: av.Packet, stamp: int | None = None) -> Fraction:
-        stamp = _stamp(packet) if stamp is None else stamp
-        return stamp * packet.stream.time_base + self._shift[packet.stream.index]
+    def _time(self, packet: av.Packet, stamp: int | None = None) -> int:
+        index = packet.stream.index
+        return (_stamp(packet) if stamp is None else stamp) * self._units[index] + self._shift[index]
 
     def _fits(self, packet: av.Packet) -> bool:
-        index = packet.stream.index
         if _stamp(packet) is None or packet.is_discard:
             return True
+        index, hour = packet.stream.index, HOUR * self._second
         back, forth = (BACKWARDS, FORWARDS) if self.is_discontinuous else (REORDERING, HOUR)
-        earliest = max(min(self._latest.get(index, (-inf, -inf))) - back, self._due.get(index, 0) - HOUR)
-        latest = self.end + forth if index in self._due else min(self.end + forth, HOUR)
-        return earliest <= self._time(packet) <= latest
+        earliest = max(min(self._latest.get(index, (-inf, -inf))) - back * self._second, self._due.get(index, 0) - hour)
+        latest = self._end + forth * self._second
+        return earliest <= self._time(packet) <= (latest if index in self._due else min(latest, hour))
 
-    def _start(self, first: dict[int, av.Packet], due: dict[int, Fraction]) -> None:
-        """Start a new clock with its first packet of a stream or of both; ``due`` is from before it was seen."""
+    def _start(self, first: dict[int, av.Packet], due: dict[int, int]) -> None:
+        """Start a new clock with its first packet of one stream or of both; ``due`` is from before it was read."""
         starts = {
             index: self._time(packet, None if index in self._due else packet.pts) for index, packet in first.items()
         }
         (index, start), *others = starts.items()
-        if self._due and index not in self._due and not others and abs(start) > HOUR:
+        if self._due and index not in self._due and not others and abs(start) > HOUR * self._second:
             self.is_split, shift, moved = True, -start, [index]
         else:
-            self.jumps.append(float(self.end))
+            self.jumps.append(self.end)
             # The least shift with which neither stream overlaps its past.
-            shift = max(self._due.get(index, self.end) - start for index, start in starts.items())
-            went_on = {index for index, time in self._due.items() if time - due.get(index, 0) > AHEAD / 2}
+            shift = max(self._due.get(index, self._end) - start for index, start in starts.items())
+            least = AHEAD * self._second / 2
+            went_on = {index for index, time in self._due.items() if time - due.get(index, 0) > least}
             moved = self._shift.keys() - (went_on - starts.keys())
         for index in moved:
             self._shift[index] += shift
         self.declared = 0
-        self.end = max(self.end, *(start + shift for start in starts.values()))
+        self._end = max(self._end, *(start + shift for start in starts.values()))
         self._latest.update(dict.fromkeys(first, (-inf, -inf)))
 
     def _placed(self, packet: av.Packet) -> av.Packet:
-        index, unit = packet.stream.index, packet.stream.time_base
-        if (packet.duration or 0) * unit > HOUR:
+        index, unit, hour = packet.stream.index, self._units[packet.stream.index], HOUR * self._second
+        if not 0 <= (packet.duration or 0) * unit <= hour:
             packet.duration = 0
-        times, earliest, latest = [], self._due.get(index, 0) - HOUR, self.end + HOUR
+        times, earliest, latest = [], self._due.get(index, 0) - hour, self._end + hour
         for name in ("dts", "pts"):
             if (stamp := getattr(packet, name)) is None:
                 continue
             time = self._time(packet, stamp)
             if earliest <= time <= latest:
                 times.append(time)
-                setattr(packet, name, round(time / unit))
-            else:  # FFmpeg guesses the one from others
+                setattr(packet, name, (time + unit // 2) // unit)
+            else:
                 setattr(packet, name, None)
-                self.jumps.append(float(self.end))
+                self.jumps.append(self.end)
                 self.declared = 0
         if times:
             self._latest[index] = self._latest.get(index, (-inf, -inf))[1], times[0]
             self._due[index] = times[0] + (packet.duration or 0) * unit
-            self.end = max(self.end, max(times) + (packet.duration or 0) * unit)
+            self._end = max(self._end, max(times) + (packet.duration or 0) * unit)
         return packet
 
 

@@ -94,7 +94,7 @@ class Video:
         picture.missing += _shared(picture.pauses, sound.missing)
         remarks = ["is silent"] if self.is_silent else []
         if any(track.clock.is_split for track in self.tracks):
-            remarks.append("has a picture and a sound that begin more than an hour apart: each is taken from its beginning")
+            remarks.append("has picture and sound that begin over an hour apart: each is taken from its own beginning")
         clock = max((track.clock for track in self.tracks), key=lambda clock: len(clock.jumps))  # that has read further
         if jumps := [f"{jump:.1f} s" for jump in clock.jumps if jump < (self.limit or math.inf)]:
             remarks.append(f"has time stamps that jump at {', '.join(dict.fromkeys(jumps))}: its clock continues there")
