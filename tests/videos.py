@@ -103,6 +103,25 @@ def remux(path: Path, out: Path) -> Path:
     return out
 
 
+def restamp(path: Path, out: Path, seconds: float, *kinds: str, first: int = 0) -> Path:
+    """Write a video again, with later time stamps in streams ("video", "audio") from packet ``first`` on."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        packets = []
+        for stream in source.streams:
+            source.seek(0)
+            own = [packet for packet in source.demux(stream) if packet.size]
+            for packet in own[first:] if stream.type in kinds else ():
+                packet.pts += round(seconds / stream.time_base)
+                packet.dts = None if packet.dts is None else packet.dts + round(seconds / stream.time_base)
+            copy = target.add_stream_from_template(stream)
+            for packet in own:
+                packet.stream = copy
+            packets += own
+        for packet in packets:
+            target.mux(packet)
+    return out
+
+
 def damage(path: Path, kind: str, start: float, end: float) -> None:
     """Overwrite the last two thirds of each packet of a stream ("video", "audio") between two times."""
     contents = bytearray(path.read_bytes())

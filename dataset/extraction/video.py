@@ -16,7 +16,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from dataset.extraction.clock import Clock
+from dataset.extraction.clock import HOUR, Clock, best_stream
 from utils.errors import reason_of
 
 SAMPLE_RATE = 16000  # Hz, of the sound
@@ -28,6 +28,7 @@ SILENCE = 1e-4  # largest sample of a silent video; 16-bit sound has steps of 3e
 WORDS = {"video": "picture", "audio": "sound"}
 
 Frame = av.VideoFrame | av.AudioFrame
+Spans = list[tuple[int, int]]  # of whole seconds
 
 
 class VideoError(Exception):
@@ -67,12 +68,12 @@ class Video:
         self.is_silent = True
 
     def duration(self) -> int:
-        """Length of the video in seconds, at least 1: as its header says, or by its packets if they may jump."""
+        """Length of the video in seconds, at least 1: as its header says, or by its packets where they may jump."""
         with open_video(self.path, "video", "audio") as container:
             clock = Clock(container)
-            if clock.is_discontinuous:
+            if not 0 < clock.declared <= HOUR:
                 deque(clock.packets(), maxlen=0)
-            return max(1, round(max(clock.end, clock.declared)))
+            return max(1, round(clock.end or clock.declared))
 
     def seconds(self) -> Iterator[Second]:
         """The seconds of the video, until both its picture and its sound end.
@@ -90,9 +91,12 @@ class Video:
     def remarks(self) -> list[str]:
         """What is odd about the video, after its last second: predicates for its name."""
         picture, sound = self.tracks
-        picture.missing |= picture.pauses & sound.missing
+        picture.missing += _shared(picture.pauses, sound.missing)
         remarks = ["is silent"] if self.is_silent else []
-        if jumps := [f"{jump:.1f} s" for jump in picture.clock.jumps if jump < (self.limit or math.inf)]:
+        if any(track.clock.is_split for track in self.tracks):
+            remarks.append("has picture and sound that begin over an hour apart: each is taken from its own beginning")
+        clock = max((track.clock for track in self.tracks), key=lambda clock: len(clock.jumps))  # that has read further
+        if jumps := [f"{jump:.1f} s" for jump in clock.jumps if jump < (self.limit or math.inf)]:
             remarks.append(f"has time stamps that jump at {', '.join(dict.fromkeys(jumps))}: its clock continues there")
         if self.limit is None or max(self.lengths) < self.limit:
             remarks += self._remarks_on_end()
@@ -109,7 +113,7 @@ class Video:
         remarks = []
         if clock.errors:
             remarks.append(f"cannot be read after {end:.1f} s: the rest of the file is lost")
-        elif end < clock.declared - NOTABLE and not clock.jumps:
+        elif end < clock.declared - NOTABLE:
             remarks.append(f"ends at {end:.1f} s, where its header says {clock.declared:.1f} s: the rest is missing")
         if max(clock.others.values(), default=0) > NOTABLE:
             remarks.append(f"goes on after {end:.1f} s in other streams, which are not used")
@@ -150,26 +154,25 @@ class Track:
         clock: of the packets.
         end: of the frames decoded so far, and of the damage.
         lost: from when to when packets were skipped.
-        faulty: seconds with lost packets, or with a frame that the decoder had to complete.
-        missing: seconds before the first frame, or without any sound.
-        pauses: seconds without a new picture, which may be meant: they are missing if the sound pauses, too.
+        faulty: whole seconds, from when to when, with lost packets, or with a frame that the decoder had to complete.
+        missing: the same before the first frame, or without any sound.
+        pauses: the same without a new picture, which may be meant: they are missing if the sound pauses, too.
     """
 
     def __init__(self, container: av.container.InputContainer, kind: str) -> None:
         self.clock = Clock(container)
         self.stream = next(stream for stream in self.clock.streams if stream.type == kind)
-        self.origin = self.clock.origin
         self.word = WORDS[kind]
         self.end = 0.0
         self.lost: list[tuple[float, float]] = []
-        self.faulty: set[int] = set()
-        self.missing: set[int] = set()
-        self.pauses: set[int] = set()
+        self.faulty: Spans = []
+        self.missing: Spans = []
+        self.pauses: Spans = []
 
     def frames(self) -> Iterator[tuple[float, float, Frame]]:
         """Each frame that can be decoded, with the times from which and until which it lasts."""
         rate = self.stream.average_rate if self.word == "picture" else None
-        usual = float(1 / rate) if rate else 1 / 25
+        usual = float(1 / rate) if rate and rate * HOUR >= 1 else 1 / 25
         for packet in self.clock.packets():
             if packet.stream is not self.stream:
                 continue
@@ -202,7 +205,7 @@ class Track:
         Raises:
             VideoError: nothing, less than a second, or less than half.
         """
-        declared = None if self.clock.is_discontinuous or self.clock.jumps else self.stream.duration
+        declared = self.stream.duration if self.clock.declared else None
         total = max(self.end, float(declared * self.stream.time_base) if declared else 0)
         total = min(total, limit or total)
         lost = sum(max(0, min(end, total) - max(0, start)) for start, end in self.lost)
@@ -227,20 +230,39 @@ class Track:
         ]
 
     def _time(self, stamp: int | None, unit: float) -> float:
-        return self.end if stamp is None else float(stamp * unit) - self.origin
+        return self.end if stamp is None else float(stamp * unit)
 
-    def _reach(self, start: float, end: float, seconds: set[int] | None) -> None:
+    def _reach(self, start: float, end: float, seconds: Spans | None) -> None:
         self.end = max(self.end, end)
         if seconds is not None:
-            seconds.update(range(int(max(0, start)), math.ceil(end)))
+            seconds.append((int(max(0, start)), math.ceil(end)))
 
 
-def _spans(seconds: set[int], limit: int | None) -> str:
+def _spans(seconds: Spans, limit: int | None) -> str:
     """The seconds before ``limit`` in words; empty if there are none."""
-    seconds = {second for second in seconds if limit is None or second < limit}
-    starts = sorted(second for second in seconds if second - 1 not in seconds)
-    ends = sorted(second + 1 for second in seconds if second + 1 not in seconds)
-    return ", ".join(f"{start} to {end} s" for start, end in zip(starts, ends, strict=True))
+    spans = ((start, min(end, limit or end)) for start, end in _merged(seconds))
+    return ", ".join(f"{start} to {end} s" for start, end in spans if start < end)
+
+
+def _merged(spans: Spans) -> Spans:
+    """The same seconds in order, in as few spans as possible."""
+    merged: Spans = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            start, last = merged.pop()
+            end = max(end, last)
+        merged.append((start, end))
+    return merged
+
+
+def _shared(some: Spans, others: Spans) -> Spans:
+    """The seconds that are in both."""
+    shared, reached = [], 0
+    for start, end in sorted(_merged(some) + _merged(others)):
+        if start < reached:
+            shared.append((start, min(end, reached)))
+        reached = max(reached, end)
+    return shared
 
 
 def _remarks_on_file(path: Path, clock: Clock) -> list[str]:
@@ -271,7 +293,7 @@ def open_video(path: Path, *streams: str) -> Iterator[av.container.InputContaine
         # Python reads the file: FFmpeg would take a name with a colon for an address, and hide why a disk fails.
         with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
             for kind, word in WORDS.items():
-                if kind in streams and not container.streams.best(kind):
+                if kind in streams and not best_stream(container, kind):
                     raise VideoError(f"has no {word} ({kind} stream)")
             for stream in container.streams.video:
                 stream.thread_type = "AUTO"
@@ -350,7 +372,7 @@ def _pieces(track: Track, limit: int | None) -> Iterator[tuple[int, np.ndarray]]
     position, num_lost = None, 0
     for frame in resampled((frame for _, _, frame in track.frames()), SAMPLE_RATE):
         if frame.pts is not None:
-            stamp = round((float(frame.pts * frame.time_base) - track.origin) * SAMPLE_RATE)
+            stamp = round(float(frame.pts * frame.time_base) * SAMPLE_RATE)
             if position is None or abs(stamp - position) > GAP * SAMPLE_RATE or len(track.lost) > num_lost:
                 position, num_lost = stamp, len(track.lost)
         position = position or 0

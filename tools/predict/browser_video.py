@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from dataset.extraction.clock import best_stream
 from dataset.extraction.video import open_video
 from tools.predict.event_video import render_events
 
@@ -28,7 +29,7 @@ def playable(video: Path, folder: Path) -> Path:
         VideoError: the video cannot be decoded.
     """
     with open_video(video, "video", "audio") as container:
-        picture, sound = (container.streams.best(kind).codec_context for kind in ("video", "audio"))
+        picture, sound = (best_stream(container, kind).codec_context for kind in ("video", "audio"))
         formats, codecs = container.format.name.split(","), (picture.codec.canonical_name, sound.codec.canonical_name)
         pixels = picture.pix_fmt
     for suffixes, form, pictures, sounds in PLAYED:

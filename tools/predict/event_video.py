@@ -46,10 +46,11 @@ def render_events(out: Path, video: Path, prediction: Prediction | None) -> None
         atomic_write(out) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as target,
     ):
-        frames = Track(pictures, "video").frames()
+        track = Track(pictures, "video")
+        frames = track.frames()
         first = next(frames)
         height, width = _picture(first[2]).shape[:2]
-        rate = pictures.streams.best("video").average_rate or 25
+        rate = track.stream.average_rate or 25
         picture_stream = target.add_stream(  # with a keyframe every two seconds, so that players seek fast
             "libx264", rate=rate, options={"crf": "20", "preset": "veryfast", "g": str(round(2 * rate))}
         )
@@ -137,7 +138,7 @@ def _encoded_sound(source: av.container.InputContainer, stream: av.audio.stream.
     track, position = Track(source, "audio"), 0  # samples written
     for frame in resampled((frame for _, _, frame in track.frames()), SOUND_RATE, "stereo"):
         if frame.pts is not None:
-            stamp = round((float(frame.pts * frame.time_base) - track.origin) * SOUND_RATE)
+            stamp = round(float(frame.pts * frame.time_base) * SOUND_RATE)
             if stamp - position > GAP * SOUND_RATE:  # where packets are missing or damaged, there is silence
                 position = stamp
         frame.pts, frame.time_base = position, Fraction(1, SOUND_RATE)

@@ -1,14 +1,20 @@
 """The seconds of a file whose time stamps jump follow each other, and its picture and sound stay together."""
 
+import tracemalloc
 from fractions import Fraction
+from itertools import cycle, islice
 
 import av
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from dataset.extraction import video
+from dataset.extraction.clock import AHEAD, HOUR, Clock
 from dataset.extraction.vggish import SAMPLE_RATE
-from dataset.extraction.video import Video, pictures_at
-from tests.videos import SIZE, decoded, grey, tone, write_video
+from dataset.extraction.video import Video, VideoError, pictures_at, read_sound
+from tests.videos import SIZE, decoded, grey, restamp, tone, write_video
 
 DARK, BRIGHT = grey(20), grey(230)
 RATE = 44100
@@ -160,14 +166,14 @@ def test_recording_in_other_streams_of_the_file_is_named(tmp_path):
     assert remarks == ["goes on after 4.0 s in other streams, which are not used"]
 
 
-def with_wrong_time_stamp(contents, stream_id, number, seconds):
-    """A transport stream whose packet ``number`` of a stream has time stamps that are wrong by ``seconds``."""
+def with_wrong_time_stamps(contents, stream_id, numbers, seconds):
+    """A transport stream whose packets ``numbers`` of a stream have time stamps that are wrong by ``seconds``."""
     contents, count = bytearray(contents), 0
     for at in range(0, len(contents), 188):
         start = at + 4 + (contents[at + 3] >> 5 & 1) * (contents[at + 4] + 1)
         if contents[at + 1] & 0x40 and contents[start : start + 4] == bytes((0, 0, 1, stream_id)):
             count += 1
-            for field in range(start + 9, start + 9 + contents[start + 8] // 5 * 5, 5) if count == number else ():
+            for field in range(start + 9, start + 9 + contents[start + 8] // 5 * 5, 5) if count in numbers else ():
                 a, b, c, d, e = contents[field : field + 5]
                 stamp = (a >> 1 & 7) << 30 | b << 22 | c >> 1 << 15 | d << 7 | e >> 1
                 stamp = (stamp + round(seconds * 90000)) % 2**33
@@ -175,7 +181,7 @@ def with_wrong_time_stamp(contents, stream_id, number, seconds):
                 contents[field] = a & 0xF0 | high << 1 | 1
                 contents[field + 1 : field + 3] = (middle << 1 | 1).to_bytes(2, "big")
                 contents[field + 3 : field + 5] = (low << 1 | 1).to_bytes(2, "big")
-    assert count > number
+    assert count > numbers[0]
     return bytes(contents)
 
 
@@ -184,7 +190,147 @@ def with_wrong_time_stamp(contents, stream_id, number, seconds):
 def test_single_wrong_time_stamp_does_not_move_the_clock(tmp_path, seconds, stream_id, number):
     """As damage leaves them; the packets behind it still have the old clock."""
     whole = recording(tmp_path, 4, 6, 100)
-    path = joined(tmp_path / "clip.ts", with_wrong_time_stamp(whole, stream_id, number, seconds))
+    path = joined(tmp_path / "clip.ts", with_wrong_time_stamps(whole, stream_id, [number], seconds))
     pictures, sound, remarks = decoded(path, 4)
     assert bright_and_loud(pictures, sound) == (quarters(4), quarters(4))
     assert remarks == []
+
+
+# Time stamps that cannot be true
+
+WALL_CLOCK = 1_749_500_000  # s
+JUMP = "has time stamps that jump at {} s: its clock continues there"
+SPLIT = "has picture and sound that begin over an hour apart: each is taken from its own beginning"
+
+
+@pytest.fixture(scope="module")
+def ten_seconds(tmp_path_factory):
+    """Ten seconds of a video that is bright and loud in second 4."""
+    path = tmp_path_factory.mktemp("whole") / "clip.mp4"
+    return write_video(path, 10, lambda time: BRIGHT if int(time + 1e-9) == 4 else DARK, tone(1000, 4))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+@pytest.mark.parametrize("kind", ["video", "audio"])
+@pytest.mark.parametrize("limit", [None, 10])
+def test_picture_or_sound_on_the_wall_clock_is_taken_from_its_own_beginning(tmp_path, ten_seconds, name, kind, limit):
+    path = restamp(ten_seconds, tmp_path / name, WALL_CLOCK, kind)
+    pictures, sound, remarks = decoded(path, 4, limit)
+    assert (len(pictures), len(sound)) == (10, 10 * SAMPLE_RATE)
+    assert bright_and_loud(pictures, sound) == (quarters(4), quarters(4))
+    assert remarks == [SPLIT]
+    assert Video(path, 4).duration() == 10
+    assert len(read_sound(path)) == 10 * SAMPLE_RATE
+    assert [picture.mean() > 128 for picture in pictures_at(path, [3.5, 4.5, 9.5, 11, 4000], SIZE)] == [
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("clip.mkv", 500_000), ("clip.mp4", 30_000)])
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_last_packet_far_away_adds_no_time(tmp_path, ten_seconds, name, seconds, kind):
+    path = restamp(ten_seconds, tmp_path / name, seconds, kind, first=-1)
+    pictures, sound, remarks = decoded(path, 4)
+    assert (len(pictures), len(sound)) == (10, 10 * SAMPLE_RATE)
+    assert bright_and_loud(pictures, sound) == (quarters(4), quarters(4))
+    assert remarks == [JUMP.format("10.0")]
+    assert Video(path, 4).duration() == 10
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+def test_pause_of_up_to_an_hour_stays_and_a_longer_one_is_a_jump(tmp_path, ten_seconds, name):
+    """Packet 36 of the picture is shown at 3 s, that of the sound is heard at 1.7 s; the file has some packets in between."""
+    for pause, length, remarks in ((HOUR - 10, HOUR, 2), (HOUR + 10, 10, 1)):
+        path = restamp(ten_seconds, tmp_path / name, pause, "video", "audio", first=36)
+        film = Video(path, 1, prepare=lambda frame: frame.to_ndarray(format="gray").mean())
+        seconds = list(film.seconds())
+        assert len(seconds) == film.duration() == length
+        assert [number for number, second in enumerate(seconds) if max(second.pictures, default=0) > 128] == [
+            length - 6
+        ]
+        assert [number for number, second in enumerate(seconds) if second.sound.max() > 0.4][0] == length - 6
+        assert len(film.remarks()) == remarks
+    assert film.remarks() == [JUMP.format("3.1")]
+
+
+@pytest.mark.parametrize("first", [0, 24])
+@pytest.mark.parametrize("stream_id", [0xE0, 0xC0])  # of picture and sound
+@pytest.mark.parametrize("seconds", [-20_000, 20_000])
+def test_stream_that_goes_on_keeps_its_clock_where_the_other_one_jumps(tmp_path, first, stream_id, seconds):
+    """As where a camera sets the clock of its sound alone; the packets lie in turn."""
+    whole = recording(tmp_path, 4, 6, 30_000)
+    contents = with_wrong_time_stamps(whole, stream_id, range(first, len(whole)), seconds)
+    pictures, sound, remarks = decoded(joined(tmp_path / "clip.ts", contents), 4)
+    bright, loud = bright_and_loud(pictures, sound)
+    assert (len(pictures), bright, loud) == (6, quarters(4), quarters(4))
+    (remark,) = remarks
+    assert remark.startswith("has time stamps that jump at" if first else SPLIT)
+
+
+class Restamped(Clock):
+    """The clock of a file whose packets have the time stamps of a cycle; None leaves the one of the file."""
+
+    stamps = ()
+
+    def _demuxed(self):
+        for packet, stamps in zip(super()._demuxed(), cycle(self.stamps), strict=False):
+            for name, stamp in zip(("dts", "pts", "duration"), stamps, strict=False):
+                if packet.size and stamp is not None:
+                    setattr(packet, name, stamp)
+            yield packet
+
+
+@pytest.fixture(scope="module")
+def two_seconds(tmp_path_factory):
+    """By name, two seconds of video in formats of either kind."""
+    folder = tmp_path_factory.mktemp("short")
+    return [write_video(folder / name, 2, lambda _: DARK, tone(1000, 0)) for name in ("clip.mkv", "clip.ts")]
+
+
+def seconds_under(stamps, path):
+    """How many seconds a video has with other time stamps, what its clock says, and the memory it takes, in bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Restamped, "stamps", stamps)
+        patch.setattr(video, "Clock", Restamped)
+        film = Video(path, 1, prepare=lambda frame: frame.width)
+        tracemalloc.start()
+        try:
+            number = sum(1 for _ in islice(film.seconds(), 10**6))
+            film.remarks()
+        except VideoError:
+            number = 0
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return number, film.duration(), peak
+
+
+def packets_in(path):
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux() if packet.size)
+
+
+ANY = st.one_of(st.none(), st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-(10**9), 10**9))
+
+
+@given(st.lists(st.tuples(ANY, ANY, ANY), min_size=1, max_size=40))
+@example([(None, None, None), (2**63 - 1, -(2**63) + 1, 2**63 - 1)])
+@example([(0, 0, 0), (3_600_000, 3_600_000, 3_600_000), (-(2**63) + 1, None, -(2**63) + 1)])
+@settings(max_examples=25, deadline=None)
+def test_time_and_memory_are_those_of_the_packets_whatever_their_time_stamps(two_seconds, stamps):
+    for path in two_seconds:
+        number, duration, peak = seconds_under(stamps, path)
+        most = packets_in(path) * (2 * HOUR + AHEAD)  # a pause, and a packet that lasts
+        assert number <= most
+        assert duration <= most
+        assert peak < 5e8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_time_stamps_far_from_each_other_add_no_time(two_seconds, seed):
+    stamps = np.random.default_rng(seed).integers(-(2**63) + 1, 2**63 - 1, (1000, 2)).tolist()
+    for path in two_seconds:
+        number, duration, _ = seconds_under(stamps, path)
+        assert (number, duration) == (2, 2)

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from dataset.extraction import video
 from dataset.extraction.vggish import SAMPLE_RATE
@@ -137,6 +138,25 @@ def test_picture_is_turned_as_a_player_turns_it(tmp_path):
 def test_cover_picture_before_the_video_is_ignored(tmp_path):
     path = write_frames(tmp_path / "clip.mkv", dict.fromkeys(range(0, 1000, 100), DARK), cover=BRIGHT)
     assert max(picture.mean() for picture in pictures_at(path, [0.0, 0.5], SIZE)) < 40
+
+
+@pytest.mark.parametrize(("name", "codec"), [("song.mp3", "mp3"), ("song.m4a", "aac"), ("song.flac", "flac")])
+def test_cover_of_a_sound_file_is_no_picture(tmp_path, name, codec):
+    with av.open(str(tmp_path / name), "w", format="mp4" if codec == "aac" else None) as container:
+        sound = container.add_stream(codec, rate=44100, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = SIZE, SIZE, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(BRIGHT, format="rgb24").reformat(format="yuvj420p")))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 44100), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].disposition == Disposition.attached_pic
+    assert refusal(tmp_path / name) == "has no picture (video stream)"
+    assert len(read_sound(tmp_path / name)) == 2 * SAMPLE_RATE
 
 
 def test_whole_frame_is_resized(tmp_path):
