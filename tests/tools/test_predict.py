@@ -20,7 +20,7 @@ from engine.checkpoint import save_checkpoint
 from model import load_magan
 from tests.readable import assert_files_readable
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
-from tests.videos import damage, decoded, grey, silence, tone, write_video
+from tests.videos import damage, decoded, grey, restamp, silence, tone, write_video
 from tools.predict.__main__ import main
 from utils.errors import InputError
 
@@ -61,13 +61,18 @@ def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object
     nothing = write_video(tmp_path / "nothing.mkv", 2, lambda _: grey(20), silence, sound_codec="flac")
     joined = tmp_path / "joined.ts"  # its clock jumps back
     joined.write_bytes(2 * film(tmp_path / "part.ts", "Buzzer", 1, 3, 4).read_bytes())
-    videos = short, nothing, joined
+    wall_clock = restamp(short, tmp_path / "wall_clock.mp4", 1_749_500_000, "audio")
+    far = restamp(short, tmp_path / "far.mkv", 500_000, "video", first=-1)
+    videos = short, nothing, joined, wall_clock, far
     result = run("tools.predict", *videos, "--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--json")
     said = json.loads(result.stdout)
     assert said["setting"] == "fully supervised"
     assert said["scope"] == "video"
     assert said["class_names"] == list(EVENTS)
-    one, other, two = said["videos"]
+    one, other, two, *same = said["videos"]
+    for video in same:  # whose time stamps add nothing
+        spans = [(event["name"], event["start"], event["end"]) for event in video["events"]]
+        assert (video["seconds"], spans) == (3, [("Buzzer", 1, 3)])
     assert (one["seconds"], other["seconds"], two["seconds"]) == (3, 2, 8)
     assert [(event["name"], event["start"], event["end"]) for event in one["events"]] == [("Buzzer", 1, 3)]
     assert other["events"] == []
@@ -77,6 +82,8 @@ def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object
         assert all(len(row) == 2 and sum(row) == pytest.approx(1) for row in video["class_probability"])
     assert "warning: nothing.mkv is silent" in result.stderr
     assert "warning: joined.ts has time stamps that jump at 4." in result.stderr
+    assert "warning: wall_clock.mp4 has picture and sound that begin over an hour apart" in result.stderr
+    assert "warning: far.mkv has time stamps that jump at" in result.stderr
     assert "warning: short.mp4 is shorter than 5 s: its last second is repeated from 3 s on" in result.stderr
 
 
