@@ -1,10 +1,12 @@
 """Video files with a known picture and a known sound in each second, written through PyAV."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from dataset.extraction.vgg19 import VGG19
 from dataset.extraction.video import Video
@@ -75,6 +77,64 @@ def write_video(
             frame.sample_rate, frame.pts = sound_rate, 0
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
+    return path
+
+
+PRIMARIES = {  # x and y of red, green and blue
+    "BT.709": [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06)],
+    "BT.2020": [(0.708, 0.292), (0.170, 0.797), (0.131, 0.046)],
+}
+LIGHTS = {
+    "BT.709": (ColorTrc.BT709, ColorPrimaries.BT709, Colorspace.ITU709),
+    "HLG": (ColorTrc.ARIB_STD_B67, ColorPrimaries.BT2020, Colorspace.BT2020),
+    "PQ": (ColorTrc.SMPTE2084, ColorPrimaries.BT2020, Colorspace.BT2020),
+}
+
+
+def to_xyz(primaries: str) -> np.ndarray:
+    """The matrix (3, 3) from light of red, green and blue to XYZ, with the white of daylight (D65)."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in PRIMARIES[primaries]]).T
+    return columns * np.linalg.solve(columns, (0.3127 / 0.3290, 1, 0.3583 / 0.3290))
+
+
+def signal_of(light: np.ndarray, form: str) -> np.ndarray:
+    """The signal, in [0, 1], of a screen's light (h, w, 3) in BT.709; 1 is white, which HDR shows at 203 cd/m2."""
+    if form == "BT.709":  # ITU-R BT.1886
+        return np.clip(light, 0, 1) ** (1 / 2.4)
+    wide = np.clip(light @ (np.linalg.inv(to_xyz("BT.2020")) @ to_xyz("BT.709")).T, 0, None)
+    if form == "PQ":  # ITU-R BT.2100, inverse EOTF
+        power = (203 / 10000 * wide) ** (2610 / 16384)
+        return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+    shown = 203 / 1000 * wide  # ITU-R BT.2100, inverse OOTF and OETF of HLG
+    luminance = np.maximum(shown @ to_xyz("BT.2020")[1], 1e-9)[..., None]
+    scene = np.clip(shown * luminance ** (1 / 1.2 - 1), 0, 1)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
+
+
+def write_light(path: Path, light: np.ndarray, form: str) -> Path:
+    """Write a silent second of a screen's light (h, w, 3), as ``signal_of``, in a form of ``LIGHTS``: 10 bits, HEVC."""
+    transfer, primaries, matrix = LIGHTS[form]
+    signal = np.round(0xFFFF * signal_of(light, form)).astype(np.uint16)
+    frame = av.VideoFrame.from_ndarray(signal, format="rgb48le")
+    frame = frame.reformat(format="yuv420p10le", dst_colorspace=matrix, dst_color_range="MPEG")
+    frame.color_trc, frame.color_primaries = transfer, primaries
+    with av.open(str(path), "w") as container:
+        options = {"crf": "8", "preset": "ultrafast", "x265-params": "log-level=error"}
+        video = container.add_stream("libx265", rate=FRAME_RATE, options=options)
+        video.height, video.width, video.pix_fmt = *light.shape[:2], "yuv420p10le"
+        codec = video.codec_context
+        codec.color_trc, codec.color_primaries, codec.colorspace = transfer, primaries, matrix
+        codec.color_range = ColorRange.MPEG
+        sound = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+        for number in range(FRAME_RATE):
+            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, SOUND_RATE), np.float32), "fltp", "mono")
+        samples.sample_rate, samples.pts = SOUND_RATE, 0
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
     return path
 
 

@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from dataset.extraction.clock import HOUR, Clock, best_stream
+from dataset.extraction.hdr import LIGHT, without_hdr
 from utils.errors import reason_of
 
 SAMPLE_RATE = 16000  # Hz, of the sound
@@ -43,10 +44,20 @@ class Second(NamedTuple):
     sound: np.ndarray | None  # (16000,), 16 kHz, float32 in [-1, 1]
 
 
-def picture_of(frame: av.VideoFrame, height: int | None = None, width: int | None = None) -> np.ndarray:
-    """The picture (height, width, 3) of a frame, RGB, uint8, resized before it is turned; by default its own size."""
-    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
-    return upright(resized.to_ndarray(), frame)
+def picture_of(
+    frame: av.VideoFrame, height: int | None = None, width: int | None = None, matrix: str | None = None
+) -> np.ndarray:
+    """The picture (height, width, 3) of a frame as a screen without HDR shows it, RGB, uint8.
+
+    Args:
+        height, width: to which it is resized before it is turned as a player turns it; by default its own.
+        matrix: of its colours, such as "ITU709"; by default as the frame says.
+    """
+    is_hdr = frame.color_trc in LIGHT
+    form = "rgb48le" if is_hdr else "rgb24"
+    resized = frame.reformat(width, height, form, src_colorspace=matrix, interpolation="BILINEAR").to_ndarray()
+    picture = without_hdr(resized, frame.color_trc) if is_hdr else resized
+    return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))  # phones record sideways
 
 
 @dataclass
@@ -326,11 +337,6 @@ def pictures_at(path: Path, seconds: Sequence[float], height: int) -> list[np.nd
         if not pictures:
             track.check(None)
     return pictures
-
-
-def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """A picture (height, width, ...) made from ``frame``, turned as a player turns it: phones record sideways."""
-    return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
 def _shown(track: Track, ticks: Iterable[float]) -> Iterator[av.VideoFrame]:

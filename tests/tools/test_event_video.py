@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from dataset.extraction.video import pictures_at, read_sound
 from model import Event, Prediction
-from tests.videos import FRAME_RATE, damage, grey, tone, write_video
+from tests.videos import FRAME_RATE, damage, grey, tone, write_light, write_video
 from tools.predict.event_video import render_events
 
 CHROMIUM = shutil.which("chromium")
@@ -82,6 +82,17 @@ def test_colours_and_sound_are_those_of_the_video(rendered):
     assert shown[1].colorspace == Colorspace.ITU709
     sounds = [read_sound(path)[: 4 * 16000] for path in (video, out)]
     assert np.corrcoef(*sounds)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("form", ["HLG", "PQ"])
+def test_colours_of_an_hdr_film_are_those_that_a_screen_without_hdr_shows(form, tmp_path):
+    render_events(
+        tmp_path / "out.mp4", write_light(tmp_path / "film.mp4", (bars(240, 320) / 255) ** 2.4, form), PREDICTION
+    )
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.color_trc == ColorTrc.BT709
+    assert np.abs(colours(frame.to_ndarray(format="rgb24")) - COLOURS).max() <= 6
 
 
 def test_file_begins_with_its_index_so_that_a_browser_plays_it_while_it_loads(rendered):

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dataset.extraction.video import GAP, Track, open_video, resampled, upright
+from dataset.extraction.video import GAP, Track, open_video, picture_of, resampled
 from model import Prediction
 from tools.drawing.plots import drawing_style
 from utils.atomic import atomic_write
@@ -109,7 +109,7 @@ class Labels:
 def _picture(frame: av.VideoFrame) -> np.ndarray:
     """A frame as shown, (height, width, 3), uint8, without a last odd row or column: H.264 needs even sides."""
     assumed = "ITU709" if frame.colorspace == UNSPECIFIED and frame.height > LARGEST_SD else None
-    picture = upright(frame.to_ndarray(format="rgb24", src_colorspace=assumed), frame)
+    picture = picture_of(frame, matrix=assumed)
     height, width = picture.shape[:2]
     return picture[: height // 2 * 2, : width // 2 * 2]
 
