@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
-from tests.processes import ROOT, finished
+from tests.processes import ENVIRONMENT, ROOT, finished
 from tests.readable import assert_readable
 from tools.reference import seeded
 from utils.memory import keep_freed_memory
@@ -54,6 +55,22 @@ def run() -> Run:
         assert "Traceback" not in result.stderr, result.stderr
         if status == 0 and command[0] != "-c":
             assert_readable(result.stdout + result.stderr)
+        return result
+
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def run_without_posix() -> Run:
+    """Run a command as ``run`` does, on a system that lacks what Windows lacks; see ``tests.without_posix``."""
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/without_posix")}
+
+    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
+        program = command if str(command[0]).endswith(".py") or command[0] == "-c" else ("-m", *command)
+        arguments = [sys.executable, *map(str, program)]
+        result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert result.returncode == status, result.stderr
+        assert "Traceback" not in result.stderr, result.stderr
         return result
 
     return run_process

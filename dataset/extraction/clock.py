@@ -144,11 +144,15 @@ class Clock:
         latest = self._end + forth * self._second
         return earliest <= self._time(packet) <= (latest if index in self._due else min(latest, hour))
 
+    def _beginning(self, packet: av.Packet) -> int:
+        """Time of a packet with which a clock begins; of the first of its stream, when it is shown."""
+        decoded = self._time(packet)
+        shown = decoded if packet.pts is None or packet.stream.index in self._due else self._time(packet, packet.pts)
+        return shown if abs(shown - decoded) < AHEAD * self._second else decoded
+
     def _start(self, first: dict[int, av.Packet], due: dict[int, int]) -> None:
         """Start a new clock with its first packet of one stream or of both; ``due`` is from before it was read."""
-        starts = {
-            index: self._time(packet, None if index in self._due else packet.pts) for index, packet in first.items()
-        }
+        starts = {index: self._beginning(packet) for index, packet in first.items()}
         (index, start), *others = starts.items()
         if self._due and index not in self._due and not others and abs(start) > HOUR * self._second:
             self.is_split, shift, moved = True, -start, [index]
