@@ -387,8 +387,8 @@ def _pieces(track: Track, limit: int | None) -> Iterator[tuple[int, np.ndarray]]
         position += len(samples)
         if limit is not None and position >= limit * SAMPLE_RATE:
             return
-    position = position or 0
-    yield position, np.zeros(max(0, round(track.end * SAMPLE_RATE) - position), np.float32)  # damage at the end
+    if (end := round(track.end * SAMPLE_RATE)) > (position or 0):  # damage at the end
+        yield end - 1, np.zeros(1, np.float32)
 
 
 def resampled(frames: Iterable[av.AudioFrame], rate: int, layout: str | None = None) -> Iterator[av.AudioFrame]:
