@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
 from threading import Thread
 
 import psutil
@@ -37,7 +37,8 @@ class StreamFeed:
     A single batch is read in this process: with nothing to compute meanwhile, a worker would only take time to start.
 
     ``pinned`` batches are in page-locked memory, from which a GPU copies asynchronously. A process that has threads, as
-    that of a run has, must not be forked: a lock that a thread holds stays locked. The workers are forked by a server.
+    that of a run has, must not be forked: a lock that a thread holds stays locked. The workers are forked by a server,
+    or where there is none, as on Windows, started anew.
     """
 
     def __init__(self, dataset: AVEDataset, batches: Batches, num_workers: int, pinned: bool = False) -> None:
@@ -52,8 +53,8 @@ class StreamFeed:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,
-            worker_init_fn=_end_with_run,
-            multiprocessing_context=_fork_server() if workers else None,
+            worker_init_fn=_leave_the_end_to_the_run,
+            multiprocessing_context=_worker_context() if workers else None,
             # Iterating draws a number, which must not come from the random numbers of the training.
             generator=torch.Generator(),
         )
@@ -207,21 +208,31 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
-def _fork_server() -> multiprocessing.context.ForkServerContext:
-    """The context of the server, which is started here, because its imports take seconds."""
+def _worker_context() -> BaseContext:
+    """The context that workers are started in: that of a fork server where there is one, else that of ``spawn``."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["engine.reader_server"])
+    _start_fork_server()
+    return context
+
+
+def _start_fork_server() -> None:
+    """Start it before it is needed, because its imports take seconds."""
+    from multiprocessing import forkserver, resource_tracker
+
     resource_tracker.ensure_running()  # which would unblock the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it, and prints no traceback
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    return context
 
 
-def _end_with_run(worker: int) -> None:
-    """Let a worker end when the main process does, even if that is killed; the server would keep it alive."""
+def _leave_the_end_to_the_run(worker: int) -> None:
+    """Let a worker end when the main process does, even if that is killed, and not at Ctrl-C, which all of them get."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         multiprocessing.parent_process().join()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
-from tests.processes import ROOT, finished
+from tests.processes import ENVIRONMENT, ROOT, finished
 from tools.reference import seeded
 from utils.memory import keep_freed_memory
 
@@ -50,6 +51,22 @@ def run() -> Run:
     def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
         result = finished(*command)
         assert result.returncode == status, f"{command[0]} exited with {result.returncode}:\n{result.stderr}"
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def run_without_posix() -> Run:
+    """Run a command as ``run`` does, on a system that lacks what Windows lacks; see ``tests.without_posix``."""
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/without_posix")}
+
+    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
+        program = command if str(command[0]).endswith(".py") else ("-m", *command)
+        arguments = [sys.executable, *map(str, program)]
+        result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        assert result.returncode == status, result.stderr
         assert "Traceback" not in result.stderr, result.stderr
         return result
 

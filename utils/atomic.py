@@ -32,7 +32,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}{f'.{uuid4().hex}' if shared else ''}{SUFFIX}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

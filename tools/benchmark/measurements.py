@@ -6,13 +6,13 @@ line of results are JSON, see ``main``.
 
 import gc
 import json
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
@@ -159,6 +159,16 @@ def make_dataset(conditions: Conditions, setting: str, precision: str, num_video
     return AVEDataset([(*files, labels, rows)], parameter_dtype(precision))
 
 
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # on Windows, which has no module ``resource``
+        return memory.peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 MEASUREMENTS = {
     "ceiling": measure_product,
     "forward": measure_forward,
@@ -177,9 +187,7 @@ def main() -> None:
             gc.collect()  # what the measurement before has left
             torch.cuda.reset_peak_memory_stats()
         seconds = MEASUREMENTS[name](conditions, *arguments)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        if on_cuda:
-            peak = torch.cuda.max_memory_allocated()
+        peak = torch.cuda.max_memory_allocated() if on_cuda else peak_memory()
         print(json.dumps({"seconds": seconds, "peak_memory_bytes": peak}), flush=True)
 
 
