@@ -156,15 +156,14 @@ class RunFolder:
 
     def _acquire_lock(self) -> None:
         """Lock the folder until the run is closed or its process ends; the lock file names the process."""
-        path, holder = Path(self.lock.lock_file), ""
+        path, holder = Path(self.lock.lock_file), "another process"
         try:
             self.lock.acquire()
         except Timeout as error:
             with suppress(OSError):  # on Windows, nobody reads or writes a locked file
-                holder = path.read_text(encoding="utf-8").strip()
+                holder = path.read_text(encoding="utf-8").strip() or holder
             raise InputError(
-                f"{self.path} is in use by {holder or 'another process'}: wait until it ends, or name another folder "
-                "with --snapshot_pref"
+                f"{self.path} is in use by {holder}: wait until it ends, or name another folder with --snapshot_pref"
             ) from error
         except (NotImplementedError, OSError) as error:  # a network disk without locks
             log.warning("warning: %s cannot be locked (%s): start no second run in it", self.path, error)

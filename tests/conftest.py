@@ -77,6 +77,22 @@ def run_without_posix() -> Run:
 
 
 @pytest.fixture(scope="session")
+def run_without_posix() -> Run:
+    """Run a command as ``run`` does, on a system that lacks what Windows lacks; see ``tests.without_posix``."""
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/without_posix")}
+
+    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
+        program = command if str(command[0]).endswith(".py") else ("-m", *command)
+        arguments = [sys.executable, *map(str, program)]
+        result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        assert result.returncode == status, result.stderr
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    return run_process
+
+
+@pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Make a folder once for all processes that run tests: ``made_once("data", make)`` calls ``make(folder)``."""
     root = tmp_path_factory.getbasetemp()
