@@ -19,7 +19,7 @@ from dataset.doctor import require_valid_data
 from dataset.extraction.record import networks_of
 from dataset.layout import training_files
 from dataset.sources import require_files
-from engine.device.choice import choose_device
+from engine.device.choice import choose_device, describe
 from engine.device.cuda_graph import CapturedBatches, can_capture
 from engine.device.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
@@ -34,7 +34,7 @@ from engine.training import Feeds, Interrupted, Trainer, run_fingerprint
 from model import MODELS
 from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
-from utils.arithmetic import parameter_dtype
+from utils.arithmetic import parameter_dtype, require_precision
 from utils.errors import InputError
 from utils.log import log_to_terminal
 from utils.memory import keep_freed_memory, out_of_memory_as_error
@@ -86,8 +86,7 @@ class Experiment:
         self.device = choose_device(options.gpu, self.ranks)
         if self.device.type == "cpu":
             keep_freed_memory()
-        elif self.config.training.precision == "bf16" and not torch.get_device_module(self.device).is_bf16_supported():
-            raise InputError(f"{self._hardware()} has no bfloat16: use --precision fp32")
+        require_precision(self.device, self.config.training.precision)
         self.model = self._make_model(model_class)
         dtype = parameter_dtype(self.config.training.precision)
         root = options.data_root
@@ -298,7 +297,7 @@ class Experiment:
         if self.device.type == "cpu":
             return f"CPU, {torch.get_num_threads()} threads{processes}"
         graphs = ", CUDA graphs" if self.cuda_graph else ""
-        return torch.get_device_module(self.device).get_device_name(self.device) + processes + graphs
+        return describe(self.device) + processes + graphs
 
     @property
     def cuda_graph(self) -> bool:

@@ -24,6 +24,7 @@ from dataset import AVEDataset, Batch
 from dataset.batches import Batches
 from utils.arithmetic import finite
 from utils.errors import InputError
+from utils.memory import has_own_memory
 from utils.progress import shows_bars
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,10 @@ class ResidentFeed:
 
     def _load(self, device: torch.device) -> Batch:
         held, are_finite = self.dataset.allocate(len(self.dataset), device), []
-        if device.type != "cpu":  # a GPU copies several times as fast from page-locked memory
-            staged = Batch(*(tensor.pin_memory() for tensor in self.dataset.allocate(CHUNK)))
+        if device.type != "cpu":
+            staged = self.dataset.allocate(CHUNK)
+        if has_own_memory(device):  # it copies several times as fast from page-locked memory
+            staged = Batch(*(tensor.pin_memory() for tensor in staged))
         chunks = torch.arange(len(self.dataset)).split(CHUNK)
         for chunk in tqdm(chunks, desc="loading features", leave=False, disable=not shows_bars()):
             loaded = Batch(*(whole[chunk[0] : chunk[-1] + 1] for whole in held))
@@ -150,7 +153,7 @@ Feed = StreamFeed | ResidentFeed
 
 def make_feed(place: str, dataset: AVEDataset, batches: Batches, num_workers: int, device: torch.device) -> Feed:
     """The feed named by ``place``: ``device``, ``ram`` or ``stream``."""
-    pinned = device.type != "cpu" and place != "device"
+    pinned = has_own_memory(device) and place != "device"
     if place == "stream":
         return StreamFeed(dataset, batches, num_workers, pinned)
     return ResidentFeed(dataset, batches, device if place == "device" else torch.device("cpu"), pinned)
@@ -168,7 +171,8 @@ def choose_feed(asked: str, datasets: Sequence[AVEDataset], device: torch.device
     size = sum(dataset.num_bytes for dataset in datasets)
     free = {"ram": psutil.virtual_memory().available / local_world_size}
     if device.type != "cpu":
-        free["device"] = torch.get_device_module(device).mem_get_info(device)[0]
+        own = has_own_memory(device)
+        free["device"] = torch.get_device_module(device).mem_get_info(device)[0] if own else free["ram"]
     elif asked == "device":
         raise InputError("--features device keeps the features on a GPU, but this run is on the CPU: use ram or stream")
     if asked in free and size > free[asked]:

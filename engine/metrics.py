@@ -4,17 +4,18 @@ import torch
 from torch import Tensor
 
 from engine.device.distributed import Ranks
+from utils.arithmetic import decision_device
 
 
 class EpochSums:
-    """Sums over the batches of an epoch, in one tensor on the device until they are read.
+    """Sums over the batches of an epoch, in one tensor on the ``decision_device`` until they are read.
 
     The sums are: each loss term times videos, ``correct`` and ``total`` decisions, and ``videos``. Reading them adds
     them up over all ranks, which must read them at the same time.
     """
 
     def __init__(self, device: torch.device, ranks: Ranks) -> None:
-        self.device = device
+        self.device = decision_device(device)
         self.ranks = ranks
         self.start: dict[str, float] = {}
         self.names: list[str] = []
@@ -34,7 +35,8 @@ class EpochSums:
             self.names = [*terms, "correct", "total", "videos"]
             self.sums = torch.empty(len(self.names), dtype=torch.float64, device=self.device)
             self.restart(self.start)
-        self.sums[:-3].add_(torch.stack([term.detach() for term in terms.values()]), alpha=videos)
+        means = torch.stack([term.detach() for term in terms.values()])
+        self.sums[:-3].add_(means.to(self.device), alpha=videos)
         self.sums[-3].add_(correct.sum())
         self.sums[-2].add_(correct.numel())
         self.sums[-1].add_(videos)

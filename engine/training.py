@@ -30,8 +30,9 @@ from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
 from engine.state import BestEpoch, TrainingState, same_structure
 from model.magan import MAGAN
-from utils.arithmetic import allow_tf32, autocast, parameter_dtype
+from utils.arithmetic import allow_tf32, autocast, for_decision, has_float64, parameter_dtype
 from utils.errors import InputError
+from utils.memory import has_own_memory
 from utils.progress import Progress
 from utils.startup import handling_stop_signals
 
@@ -160,7 +161,8 @@ class Trainer:
 
     def step(self, batch: Batch) -> None:
         """Train on a batch, as a replay of a CUDA graph if that is enabled. Nothing here waits for the device."""
-        inputs = [tensor.to(self.device, non_blocking=True) for tensor in batch]
+        at_once = has_own_memory(self.device)
+        inputs = [tensor.to(self.device, non_blocking=at_once) for tensor in batch]
         lr = self.schedule.get_last_lr()[0] * self.warmup_share()
         if self.captured_step or self.device.type == "cuda":
             # A replay reads the learning rate from a tensor, of float32 for the fused optimizer. Launches do the same.
@@ -217,8 +219,10 @@ class Trainer:
         self.finite_steps.add_(self.all_finite)
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         self.optimizer.param_groups[0].update(lr=lr, capturable=capturing)  # or it refuses to be captured
-        self.optimizer.step()
-        self.sums.add(terms, self.model.correct(outputs, labels)[:share], share)
+        # The fused optimizer of MPS, which has no float64 either, does not look at found_inf.
+        if has_float64(self.device) or not self.optimizer.found_inf:
+            self.optimizer.step()
+        self.sums.add(terms, self.model.correct(*for_decision((outputs, labels)))[:share], share)
 
     def finish_epoch(self) -> None:
         """Evaluate the epoch, record its metrics and save its weights if it is the best so far."""

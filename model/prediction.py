@@ -17,7 +17,8 @@ from model.checkpoint import load_checkpoint
 from model.magan import MAGAN
 from model.observation import Observation, observed
 from model.settings import MODELS
-from utils.arithmetic import allow_tf32, finite, parameter_dtype
+from utils.arithmetic import allow_tf32, finite, for_decision, has_float64, parameter_dtype
+from utils.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class TrainedMAGAN:
         found: list[tuple[int, dict[str, Tensor]]] = []  # of each window: its first second, values (b, t, ...)
         with observed(self.network) if observe else nullcontext() as observation:
             for start, visual, audio in windows:
-                outputs = self.network(visual, audio)
+                outputs = for_decision(self.network(visual, audio))
                 event = torch.sigmoid(outputs.is_event.double())
                 classes = self.network.class_probability(outputs).double().unsqueeze(1)  # (b, 1, K)
                 values = {"event": event, "classes": classes.expand(-1, self.segments, -1)}
@@ -284,7 +285,7 @@ def load_magan(
         segments: length in seconds of the videos that it was trained on; by default as in the checkpoint, or 10.
 
     Raises:
-        InputError: the checkpoint is missing, damaged or does not fit its config.
+        InputError: the checkpoint is missing, damaged or does not fit its config, or ``device`` lacks its precision.
         ValueError: the number of class names or segments does not fit the network.
     """
     loaded = load_checkpoint(Path(checkpoint))
@@ -304,7 +305,9 @@ def load_magan(
     names = class_names or loaded.class_names or EVENTS
     if len(names) != config.model.num_events:
         raise ValueError(f"{len(names)} class names, expected {config.model.num_events}, one per event of the network")
-    network = MODELS[loaded.setting](config.model)
-    network.to(device, parameter_dtype(config.training.precision))
+    network, dtype = MODELS[loaded.setting](config.model), parameter_dtype(config.training.precision)
+    if dtype == torch.float64 and not has_float64(torch.device(device)):
+        raise InputError(f"{checkpoint}: predicts in float64, which {device} does not have: use the CPU (--gpu cpu)")
+    network.to(device, dtype)
     loaded.load_into(network)
     return TrainedMAGAN(network.eval(), names, segments, loaded.extraction, loaded.scores)

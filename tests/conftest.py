@@ -61,30 +61,22 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def run_without_posix() -> Run:
-    """Run a command as ``run`` does, on a system that lacks what Windows lacks; see ``tests.without_posix``."""
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/without_posix")}
+def run_without() -> Run:
+    """Run a command as ``run`` does on another system: ``run_without("posix", "supv_main.py")``.
 
-    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
-        program = command if str(command[0]).endswith(".py") or command[0] == "-c" else ("-m", *command)
-        arguments = [sys.executable, *map(str, program)]
-        result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert result.returncode == status, result.stderr
-        assert "Traceback" not in result.stderr, result.stderr
-        return result
+    That is this one without what the first file of Python in the folder ``tests/without_...`` takes away.
+    """
 
-    return run_process
-
-
-@pytest.fixture(scope="session")
-def run_without_posix() -> Run:
-    """Run a command as ``run`` does, on a system that lacks what Windows lacks; see ``tests.without_posix``."""
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/without_posix")}
-
-    def run_process(*command: object, status: int = 0) -> subprocess.CompletedProcess:
-        program = command if str(command[0]).endswith(".py") else ("-m", *command)
-        arguments = [sys.executable, *map(str, program)]
-        result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    def run_process(what: str, *command: object, status: int = 0) -> subprocess.CompletedProcess:
+        program = command if str(command[0]).endswith((".py", "-c")) else ("-m", *command)
+        result = subprocess.run(
+            [sys.executable, *map(str, program)],
+            cwd=ROOT,
+            env={**ENVIRONMENT, "PYTHONPATH": str(ROOT / f"tests/without_{what}")},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
         assert result.returncode == status, result.stderr
         assert "Traceback" not in result.stderr, result.stderr
         return result

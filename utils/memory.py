@@ -1,9 +1,10 @@
-"""Memory: how glibc treats freed tensors, and what to say when there is too little."""
+"""Memory: which devices have their own, how glibc treats freed tensors, and what to say when there is too little."""
 
 import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -26,6 +27,12 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+@cache
+def has_own_memory(device: torch.device) -> bool:
+    """Whether ``device`` has memory of its own, so that it copies from page-locked memory; MPS shares the CPU's."""
+    return hasattr(getattr(torch, device.type, None), "mem_get_info")
 
 
 @contextmanager

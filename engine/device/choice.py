@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     """The device named by ``--gpu``: ``cpu``, or the number of an accelerator that PyTorch finds.
 
-    Falls back to the CPU if there is none with float64, and warns of one other than CUDA, which nobody tested. Under
-    ``torchrun`` the local rank takes the place of the number.
+    Falls back to the CPU if there is none, and warns of one other than CUDA, which nobody tested. Under ``torchrun``
+    the local rank takes the place of the number.
 
     Raises:
         InputError: there is no such device.
@@ -30,15 +30,13 @@ def choose_device(gpu: str, ranks: Ranks) -> torch.device:
         return torch.device("cpu")
     if re.fullmatch(r"\d+(,\d+)+", gpu):
         raise InputError(_several_gpus(gpu, sys.argv))
-    accelerator, lack = torch.accelerator.current_accelerator(check_available=True), "no GPU here"
-    if accelerator and accelerator.type == "mps":
-        accelerator, lack = None, "MPS has no float64, in which decisions are made"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator and ranks.local_rank is not None:
         gpu = str(ranks.local_rank)
     if not gpu.isdecimal():
         raise InputError(f"--gpu is {gpu!r}, expected the number of a GPU or cpu")
     if not accelerator:
-        log.info("--gpu %s: %s, running on the CPU (%d threads)", gpu, lack, torch.get_num_threads())
+        log.info("--gpu %s: no GPU here, running on the CPU (%d threads)", gpu, torch.get_num_threads())
         return torch.device("cpu")
     count = torch.accelerator.device_count()
     if int(gpu) >= count:
@@ -62,9 +60,10 @@ def _several_gpus(gpu: str, command: Sequence[str]) -> str:
 
 
 def describe(device: torch.device) -> str:
-    """Name of the device; of a CPU also the number of threads."""
+    """Name of the device, or its type if PyTorch has no name, as of MPS; of a CPU also the number of threads."""
     if device.type != "cpu":
-        return torch.get_device_module(device).get_device_name(device)
+        module = torch.get_device_module(device)
+        return module.get_device_name(device) if hasattr(module, "get_device_name") else device.type
     info = Path("/proc/cpuinfo")
     names = re.findall("^model name.*: (.*)", info.read_text(), re.MULTILINE) if info.exists() else []
     return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads"

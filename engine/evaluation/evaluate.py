@@ -14,7 +14,7 @@ from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
 from model.magan import MAGAN
 from model.observation import Observation, observed
-from utils.arithmetic import allow_tf32, autocast, finite, to_device
+from utils.arithmetic import allow_tf32, autocast, finite, for_decision, to_device
 from utils.errors import InputError
 from utils.progress import Progress
 
@@ -126,6 +126,8 @@ def evaluate_batch(
     with autocast(device, precision):
         outputs = model(visual, audio)
     scores = torch.cat([each for each in outputs if each is not None], dim=1)
+    are_finite = torch.stack([finite(values) for values in (visual, audio, scores)], dim=1)
+    outputs = for_decision(outputs)
     class_probability = model.class_probability(outputs)
     results = {
         "predicted": model.decide(outputs),
@@ -133,11 +135,12 @@ def evaluate_batch(
         "event_probability": torch.sigmoid(outputs.is_event.double()),
         "best_class": model.best_class(outputs).unsqueeze(-1).expand(outputs.is_event.shape),
         "named": class_probability[:, : model.config.num_events].argmax(dim=-1),
-        "finite": torch.stack([finite(values) for values in (visual, audio, scores)], dim=1),
+        "finite": are_finite,
     }
     if observation:
         results["class_probability"] = class_probability
-        results |= {name: values.double() for name, values in observation()._asdict().items() if values is not None}
+        observed_values = for_decision(observation()._asdict())
+        results |= {name: values.double() for name, values in observed_values.items() if values is not None}
     return results
 
 

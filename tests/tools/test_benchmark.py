@@ -76,6 +76,10 @@ def test_work_of_a_video_is_what_torch_counts(setting):
     assert (step + left_out) / 1e9 == pytest.approx(GFLOP[setting]["training step"], rel=0.01)
 
 
+def test_benchmark_is_imported_where_there_is_no_module_resource(run_without):
+    assert "--batch_size" in run_without("posix", "tools.benchmark", "--help").stdout
+
+
 @pytest.mark.slow
 def test_epoch_is_measured_and_grows_with_its_videos(conditions, tmp_path):
     write_features(tmp_path)

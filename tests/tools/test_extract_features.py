@@ -276,10 +276,10 @@ def test_links_are_followed_to_videos_and_named_where_they_lead_nowhere(
     assert {path.name for path in (out / "extracted").iterdir()} == {"settings.json", "good.npz"}
 
 
-def test_extraction_needs_nothing_that_windows_lacks(run_without_posix, weights, tmp_path):
+def test_extraction_needs_nothing_that_windows_lacks(run_without, weights, tmp_path):
     (tmp_path / "videos").mkdir()
     film(tmp_path / "videos/short.mp4", "Horn", 0, 1, seconds=2)
     flags = ("--weights", weights, "--gpu", "cpu", "--segments", 2, "--frames_per_second", 1)
-    run_without_posix("tools.extract_features", tmp_path / "videos", "--out", tmp_path / "out", *flags)
+    run_without("posix", "tools.extract_features", tmp_path / "videos", "--out", tmp_path / "out", *flags)
     visual, audio = features_of(tmp_path / "out")
     assert (visual.shape, audio.shape) == ((1, 2, 7, 7, 512), (1, 2, 128))
