@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from filelock import FileLock
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
-from tests.processes import ENVIRONMENT, ROOT, finished
+from tests.processes import ENVIRONMENT, ROOT, finished, started
 from tests.readable import assert_readable
 from tools.reference import seeded
 from utils.memory import keep_freed_memory
@@ -68,15 +67,7 @@ def run_without() -> Run:
     """
 
     def run_process(what: str, *command: object, status: int = 0) -> subprocess.CompletedProcess:
-        program = command if str(command[0]).endswith((".py", "-c")) else ("-m", *command)
-        result = subprocess.run(
-            [sys.executable, *map(str, program)],
-            cwd=ROOT,
-            env={**ENVIRONMENT, "PYTHONPATH": str(ROOT / f"tests/without_{what}")},
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
+        result = started(*command, environment={**ENVIRONMENT, "PYTHONPATH": str(ROOT / f"tests/without_{what}")})
         assert result.returncode == status, result.stderr
         assert "Traceback" not in result.stderr, result.stderr
         return result

@@ -31,7 +31,7 @@ PRELOADED = (  # no __main__, which is what runs
 )
 STATUS = struct.Struct("i")  # how process numbers and exit statuses are sent
 LARGEST_REQUEST = 1 << 17
-WHERE = signal.SIGUSR1  # a process that gets it writes to its standard error where its threads are
+WHERE = getattr(signal, "SIGUSR1", None)  # a process that gets it writes to its standard error where its threads are
 
 
 def serve(client: socket.socket) -> dict[str, Any]:

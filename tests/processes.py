@@ -21,6 +21,7 @@ from tests.fork_server import STATUS, WHERE
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ)
+FORKS = sys.platform == "linux" and hasattr(os, "fork")  # as the fork server needs
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
 
 
@@ -117,9 +118,20 @@ class Process:
 
 def finished(*command: object, **options: object) -> subprocess.CompletedProcess:
     """Run a command to its end; arguments as those of ``Process``."""
+    if not FORKS:
+        return started(*command)
     with Process(*command, **options) as process:
         said = process.stderr.read()
         return subprocess.CompletedProcess(process.args, process.wait(), process.output(), said)
+
+
+def started(*command: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run a command to its end in a Python of its own."""
+    program = command if str(command[0]).endswith((".py", "-c")) else ("-m", *command)
+    arguments = [sys.executable, *map(str, program)]
+    return subprocess.run(
+        arguments, cwd=ROOT, env=environment or ENVIRONMENT, capture_output=True, text=True, encoding="utf-8"
+    )
 
 
 def finished_ranks(number: int, *command: object) -> subprocess.CompletedProcess:
