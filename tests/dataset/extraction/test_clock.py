@@ -14,7 +14,7 @@ from dataset.extraction import video
 from dataset.extraction.clock import AHEAD, HOUR, Clock
 from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import Video, VideoError, pictures_at, read_sound
-from tests.videos import SIZE, decoded, grey, restamp, tone, write_video
+from tests.videos import SIZE, damage, decoded, grey, restamp, tone, write_video
 
 DARK, BRIGHT = grey(20), grey(230)
 RATE = 44100
@@ -244,10 +244,10 @@ def test_pause_of_up_to_an_hour_stays_and_a_longer_one_is_a_jump(tmp_path, ten_s
         film = Video(path, 1, prepare=lambda frame: frame.to_ndarray(format="gray").mean())
         seconds = list(film.seconds())
         assert len(seconds) == film.duration() == length
-        assert [number for number, second in enumerate(seconds) if max(second.pictures, default=0) > 128] == [
-            length - 6
-        ]
-        assert next(number for number, second in enumerate(seconds) if second.sound.max() > 0.4) == length - 6
+        bright = [number for number, second in enumerate(seconds) if max(second.pictures, default=0) > 128]
+        loud = [number for number, second in enumerate(seconds) if second.sound.max() > 0.4]
+        assert bright == [length - 6]
+        assert loud[0] == length - 6
         assert len(film.remarks()) == remarks
     assert film.remarks() == [JUMP.format("3.1")]
 
@@ -322,10 +322,19 @@ ANY = st.one_of(st.none(), st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-(1
 def test_time_and_memory_are_those_of_the_packets_whatever_their_time_stamps(two_seconds, stamps):
     for path in two_seconds:
         number, duration, peak = seconds_under(stamps, path)
-        most = packets_in(path) * (2 * HOUR + AHEAD)  # a pause, and a packet that lasts
+        most = packets_in(path) * 2 * (HOUR + AHEAD)  # a pause, and a packet that lasts
         assert number <= most
         assert duration <= most
         assert peak < 5e8
+
+
+def test_damage_behind_a_long_pause_takes_no_memory(tmp_path, ten_seconds):
+    """None of the ten packets behind it can be decoded, so that the sound ends in nearly an hour of silence."""
+    path = restamp(ten_seconds, tmp_path / "clip.mkv", HOUR - 100, "audio", first=-10)
+    damage(path, "audio", HOUR - 100, 2 * HOUR)
+    number, _, peak = seconds_under([(None, None)], path)
+    assert number == HOUR - 90
+    assert peak < 5e7
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -333,4 +342,5 @@ def test_time_stamps_far_from_each_other_add_no_time(two_seconds, seed):
     stamps = np.random.default_rng(seed).integers(-(2**63) + 1, 2**63 - 1, (1000, 2)).tolist()
     for path in two_seconds:
         number, duration, _ = seconds_under(stamps, path)
-        assert (number, duration) == (2, 2)
+        assert number == 2
+        assert duration <= 2
