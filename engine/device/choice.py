@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 def choose_device(gpu: str, ranks: Ranks) -> torch.device:
     """The device named by ``--gpu``: ``cpu``, or the number of an accelerator that PyTorch finds.
 
-    Falls back to the CPU if there is none, and warns of one other than CUDA, which nobody tested. Under ``torchrun``
-    the local rank takes the place of the number.
+    Falls back to the CPU if there is none, and warns of one other than CUDA, which nobody tested on hardware. Under
+    ``torchrun`` the local rank takes the place of the number.
 
     Raises:
         InputError: there is no such device.
