@@ -160,7 +160,7 @@ class Trainer:
                 self.save_or_stop()
 
     def step(self, batch: Batch) -> None:
-        """Train on a batch, as a replay of a CUDA graph if that is enabled. Waits for a device without float64 alone."""
+        """Train on a batch, as a replay of a CUDA graph if that is enabled. Waits only for a device without float64."""
         at_once = has_own_memory(self.device)
         inputs = [tensor.to(self.device, non_blocking=at_once) for tensor in batch]
         lr = self.schedule.get_last_lr()[0] * self.warmup_share()
