@@ -27,6 +27,7 @@ from engine.device.distributed import Ranks
 from model.layers.linear import has_bfloat16
 from tools.arguments import gpu_option, positive, tool_parser
 from tools.benchmark.measurements import FEED_BATCHES, Conditions, write_features
+from utils.arithmetic import require_precision
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -76,6 +77,8 @@ def main() -> None:
     args = parse_arguments()
     log_to_terminal()
     device = choose_device(args.gpu, Ranks())
+    for precision in args.precision:
+        require_precision(device, precision)
     with tempfile.TemporaryDirectory(prefix="magan-benchmark-") as folder:
         write_features(Path(folder))
         conditions = Conditions(args.gpu, args.batch_size, args.seconds, args.cuda_graph, folder)

@@ -104,8 +104,9 @@ def test_prediction_is_that_of_the_cpu(there):
 
 def test_precision_that_the_device_lacks_is_refused(run_without, data_root, tmp_path):
     flags = ("--gpu", 0, "--data_root", data_root, "--snapshot_pref", tmp_path / "run")
-    said = run_without("float64", SCRIPTS["supervised"], *flags, "--precision", "fp64", status=2).stderr
-    assert "error: --precision fp64 is not available on single:0: use --precision fp32, or --gpu cpu" in said
+    for command in ((SCRIPTS["supervised"], *flags), ("tools.benchmark", "--gpu", 0)):
+        said = run_without("float64", *command, "--precision", "fp64", status=2).stderr
+        assert "error: --precision fp64 is not available on single:0: use --precision fp32, or --gpu cpu" in said
     assert not (tmp_path / "run").exists()
 
 
