@@ -61,7 +61,7 @@ class _Linear(torch.autograd.Function):
 def has_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 products, and oneDNN, which does them, may use them.
 
-    With AVX-512 alone, oneDNN emulates them: a training step's products take 2.6 times as long as rounded ones.
+    With AVX-512 alone, oneDNN emulates them: the products of a training step take 2.5 times as long as rounded ones.
     """
     emulates = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
     return torch.ops.mkldnn._is_mkldnn_bf16_supported() and not emulates
