@@ -8,10 +8,9 @@ def main() -> None:
     with handling_stop_signals(exit_at_once):
         from configs import parse_options
         from engine.experiment import Experiment
-        from model import SupervisedMAGAN
 
     options = parse_options(__doc__, default_config="configs/main.json", snapshot_pref="./Exps/Supv/run/")
-    experiment = Experiment(options, SupervisedMAGAN, training_set=lambda folder: folder.split("train"))
+    experiment = Experiment(options, "supervised")
     if options.evaluate:
         experiment.evaluate()
     else:

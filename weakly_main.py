@@ -7,12 +7,10 @@ from utils.startup import exit_at_once, handling_stop_signals
 def main() -> None:
     with handling_stop_signals(exit_at_once):
         from configs import parse_options
-        from dataset import AVEFolder
         from engine.experiment import Experiment
-        from model import WeaklySupervisedMAGAN
 
     options = parse_options(__doc__, default_config="configs/weak.json", snapshot_pref="./Exps/WeaklySupv/run/")
-    experiment = Experiment(options, WeaklySupervisedMAGAN, training_set=AVEFolder.weakly_labelled)
+    experiment = Experiment(options, "weakly")
     if options.evaluate:
         experiment.evaluate()
     else:

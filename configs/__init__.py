@@ -2,8 +2,9 @@
 
 from configs.config import (
     CONFIGS,
-    PUBLISHED_VALUES,
+    PRECISIONS,
     ROOT,
+    SCOPES,
     SCRIPTS,
     SETTING_NAMES,
     Config,
@@ -11,5 +12,4 @@ from configs.config import (
     load_config,
     parse_config,
 )
-from configs.network import PRECISIONS, SCOPES, MAGANConfig
 from configs.options import AUTO, FEEDS, SPLITS, Options, parse_options

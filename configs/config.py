@@ -2,143 +2,161 @@
 
 import json
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from reprlib import repr as short_repr  # shortens a value of any size
+from typing import Any
 
-from configs.network import PRECISIONS, MAGANConfig, check_types, require
+from configs.values import check_types, require
 from utils.errors import InputError, reason_of
 
 ROOT = Path(__file__).resolve().parent.parent  # of the repository
 SCRIPTS = {"supervised": ROOT / "supv_main.py", "weakly": ROOT / "weakly_main.py"}  # by setting
 CONFIGS = {"supervised": ROOT / "configs/main.json", "weakly": ROOT / "configs/weak.json"}  # by setting
 SETTING_NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"}
+SCOPES, PRECISIONS = ("video", "batch"), ("fp32", "bf16", "fp64")
 SELECTIONS, CALIBRATIONS = ("test", "val", "names"), ("none", "val", "weak")  # of an epoch, and of its threshold
-# How the published checkpoint was trained and evaluated; takes precedence over the config file.
-PUBLISHED_VALUES = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
-_MAX_FILE_SIZE = 1_000_000  # bytes; a config has about a thousand
+
+_SECTIONS = ("network", "model", "training")
+
+
+def _value(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
+    """A field with its help, which ``--help`` prints."""
+    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Hyperparameters of training and evaluation.
+    """Hyperparameters of training and evaluation; each is a flag of the entry scripts, too.
 
     Raises:
         TypeError: a value of the wrong type.
         ValueError: a value out of range; the message names it and what was expected.
     """
 
-    lr: float = 1e-4  # of Adam
-    # The first steps over which the learning rate rises to lr, linearly: step s has s / warmup_steps of it.
-    warmup_steps: int = field(default=0, metadata={"since": "1.1"})
-    lr_milestones: tuple[int, ...] = (10, 20, 30)  # epochs after which the learning rate ...
-    lr_factor: float = 0.5  # ... is multiplied by this factor
-    clip_gradient: float = 0.5  # maximum norm of the gradient of all parameters together
-    n_epoch: int = 200
-    batch_size: int = 64
-    test_batch_size: int = 16
-    seed: int = 43
-    precision: str = "fp32"
-    select: str = "test"  # which epoch is best: by the accuracy on test or val, or by the "names" of val's videos
-    # "val": each evaluated epoch has the event_threshold with the highest accuracy on val. "weak": that of the training
-    # videos and their labels. "none": that of the config.
-    calibrate: str = field(default="none", metadata={"since": "1.1"})
-    eval_freq: int = 1  # epochs between evaluations
-    num_workers: int = 2  # DataLoader processes
-    print_freq: int = 10  # iterations between progress lines
+    lr: float = _value(1e-4, "learning rate of Adam")
+    warmup_steps: int = _value(0, "first steps over which the learning rate rises linearly: step s has s / N of it")
+    lr_milestones: tuple[int, ...] = _value((10, 20, 30), "epochs after which the learning rate is multiplied ...")
+    lr_factor: float = _value(0.5, "... by this factor")
+    clip_gradient: float = _value(0.5, "largest norm of the gradient of all parameters together")
+    n_epoch: int = _value(200, "epochs")
+    batch_size: int = _value(64, "videos in a training batch")
+    test_batch_size: int = _value(16, "videos in an evaluation batch")
+    seed: int = _value(43, "seed of all random numbers")
+    precision: str = _value("fp32", "arithmetic; fp64 is as published", PRECISIONS)
+    select: str = _value(
+        "test",
+        "keep the epoch with the best accuracy on test, as published, or on val; names: the one that names most events "
+        "of val right, for which video labels suffice",
+        SELECTIONS,
+    )
+    event_threshold: float | None = _value(
+        None, "a segment is an event above this probability (default: the network's own)"
+    )
+    calibrate: str = _value(
+        "none",
+        "after training, give the kept epoch another event threshold: the one with the highest accuracy on val, or "
+        "weak, one by the labels of the training videos",
+        CALIBRATIONS,
+    )
+    eval_freq: int = _value(1, "epochs between evaluations; the last one is always evaluated")
+    num_workers: int = _value(2, "processes that read features; 0 reads in the main process")
+    print_freq: int = _value(10, "iterations between progress lines")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.lr_milestones, (list, tuple)):
-            raise TypeError(f"lr_milestones is {short_repr(self.lr_milestones)}, expected epochs, whole numbers from 1")
-        object.__setattr__(self, "lr_milestones", tuple(self.lr_milestones))
+        milestones = self.lr_milestones
+        expected = "expected epochs, whole numbers from 1"
+        if not isinstance(milestones, (list, tuple)):
+            raise TypeError(f"lr_milestones is {short_repr(milestones)}, {expected}")
+        object.__setattr__(self, "lr_milestones", tuple(milestones))
+        if not all(type(epoch) is int and epoch > 0 for epoch in milestones):
+            raise ValueError(f"lr_milestones is {short_repr(list(milestones))}, {expected}")
         # Seed and epoch are combined into a 64-bit seed.
-        check_types(
-            self,
-            at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0},
-            at_most={"seed": 2**44 - 1, "num_workers": 256},
-        )
+        check_types(self, at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0}, at_most={"seed": 2**44 - 1})
         for name in ("lr", "lr_factor", "clip_gradient"):
             require(self, name, lambda value: 0 < value <= sys.float_info.max, "more than 0")
-        if not all(type(epoch) is int and epoch > 0 for epoch in self.lr_milestones):
-            raise ValueError(
-                f"lr_milestones is {short_repr(list(self.lr_milestones))}, expected epochs, whole numbers from 1"
-            )
-        require(self, "precision", lambda precision: precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        require(self, "select", lambda each: each in SELECTIONS, f"one of {', '.join(SELECTIONS)}")
-        require(self, "calibrate", lambda each: each in CALIBRATIONS, f"one of {', '.join(CALIBRATIONS)}")
+        if self.event_threshold is not None:
+            valid = "more than 0 and less than 1"
+            require(self, "event_threshold", lambda each: type(each) in (int, float) and 0 < each < 1, valid)
+        for each in fields(self):
+            if choices := each.metadata["choices"]:
+                require(
+                    self, each.name, lambda value, choices=choices: value in choices, f"one of {', '.join(choices)}"
+                )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All hyperparameters of a run."""
+    """All hyperparameters of a run.
 
-    model: MAGANConfig = field(default_factory=MAGANConfig)
+    ``model`` holds those of the network by name. Those that it leaves out have the network's defaults, or come from the
+    data.
+    """
+
+    network: str = "magan"  # see model.registry
+    model: dict[str, object] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    source: str = field(default="the config", compare=False)  # its origin, for error messages
 
     def as_dict(self) -> dict:
         """The config as plain values, in the form of the config files."""
-        sections = asdict(self)
-        sections["training"]["lr_milestones"] = list(self.training.lr_milestones)
-        sections["model"]["variant"] = list(self.model.variant)
-        return sections
+        sections = {"model": self.model, "training": asdict(self.training)}
+        for section, values in sections.items():
+            sections[section] = {name: list(each) if isinstance(each, tuple) else each for name, each in values.items()}
+        return {"network": self.network, **sections}
 
     def with_values(self, values: Mapping[str, object], source: str) -> "Config":
         """A copy with some values replaced, by hyperparameter name; ``source`` names their origin in error messages."""
         sections = self.as_dict()
         for name, value in values.items():
-            section = "model" if name in sections["model"] else "training"
+            section = "training" if name in sections["training"] else "model"
             sections[section][name] = value
-        return parse_config(sections, source)
+        changed = parse_config(sections, source)
+        return changed if values else replace(changed, source=self.source)
 
 
-def load_config(path: Path) -> Config:
-    """Read a config file.
+def load_config(path: Path, base: Path | None = None) -> Config:
+    """Read a config file. Training values that it leaves out are those of the file ``base``, or the defaults.
 
     Raises:
-        InputError: the file is missing, not a regular file, too large or not JSON; a key is unknown; a value is bad.
+        InputError: the file is missing or not JSON; a key is unknown; a value is bad.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe may never answer, a device never end
-            raise ValueError("not a regular file")
-        with path.open("rb") as file:
-            text = file.read(_MAX_FILE_SIZE + 1)
-        if len(text) > _MAX_FILE_SIZE:
-            raise ValueError(f"it has more than {_MAX_FILE_SIZE:,} bytes, too many for a config")
-        contents = json.loads(text.decode("utf-8"))
+        contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {reason_of(error) or error}") from error
-    return parse_config(contents, str(path))
+    return parse_config(contents, str(path), load_config(base).training if base else TrainingConfig())
 
 
-def parse_config(contents: object, source: str) -> Config:
-    """Build the config from a dict of two sections, ``model`` and ``training``.
+def parse_config(contents: object, source: str, base: TrainingConfig = TrainingConfig()) -> Config:
+    """Build the config from a dict: the name of the ``network``, and two sections, ``model`` and ``training``.
 
-    A key that is newer than the first release (``since`` in its field's metadata) may be missing and takes its default.
+    Training values that are left out are those of ``base``.
 
     Raises:
-        InputError: a key is unknown or missing, or a value is bad; the message begins with ``source``.
+        InputError: a key is unknown, or a value is bad; the message begins with ``source``.
     """
-    parsed = {}
-    sections = {"model": MAGANConfig, "training": TrainingConfig}
-    _check_keys(contents, sections, sections, source, "the config")
-    for section, kind in sections.items():
-        known = fields(kind)
-        required = [field.name for field in known if "since" not in field.metadata]
-        _check_keys(contents[section], [field.name for field in known], required, source, section)
-        try:
-            parsed[section] = kind(**contents[section])
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{source}: {section}: {error}") from error
-    return Config(**parsed)
+    _check_keys(contents, _SECTIONS, source, "the config")
+    network, model, training = (contents.get(key, "magan" if key == "network" else {}) for key in _SECTIONS)
+    if not isinstance(network, str) or not isinstance(model, dict):
+        raise InputError(
+            f"{source}: network is {short_repr(network)}, model {short_repr(model)}: not a name, an object"
+        )
+    model = dict(model)
+    if "event_threshold" in model:  # its place in releases 1.x
+        training = {"event_threshold": model.pop("event_threshold"), **training}
+    _check_keys(training, [each.name for each in fields(TrainingConfig)], source, "training")
+    try:
+        return Config(network, model, replace(base, **training), source)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: training: {error}") from error
 
 
-def _check_keys(found: object, expected: Collection, required: Collection, source: str, where: str) -> None:
+def _check_keys(found: object, expected: Collection[str], source: str, where: str) -> None:
     if not isinstance(found, dict):
         raise InputError(f"{source}: {where} is {short_repr(found)}, expected an object with {', '.join(expected)}")
     for key in found:
         if key not in expected:
             raise InputError(f"{source}: unknown key {short_repr(key)} in {where}, expected {', '.join(expected)}")
-    if missing := [key for key in required if key not in found]:
-        raise InputError(f"{source}: {where} lacks {', '.join(missing)}")

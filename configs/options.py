@@ -3,11 +3,10 @@
 import argparse
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from configs.config import CALIBRATIONS, CONFIGS, ROOT, SELECTIONS
-from configs.network import PRECISIONS, SCOPES
+from configs.config import CONFIGS, ROOT, SCOPES, TrainingConfig
 from configs.variants import variants_of
 
 DATA_ROOT = Path("data")  # of every command that is given no other
@@ -38,22 +37,6 @@ class Options:
     cuda_graph: bool
 
 
-def _path(text: str) -> Path:
-    """The path that a flag names.
-
-    Raises:
-        argparse.ArgumentTypeError: there is none, which Path takes for the current folder, or it cannot be written down
-            as text, as logs, configs and checkpoints have to.
-    """
-    if not text:
-        raise argparse.ArgumentTypeError("is empty, expected a path")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no valid UTF-8, expected a path that is") from error
-    return Path(text)
-
-
 def parse_options(
     description: str, default_config: str, snapshot_pref: str, arguments: Sequence[str] | None = None
 ) -> Options:
@@ -71,90 +54,8 @@ def parse_options(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-
-    add("--config", type=_path, metavar="FILE", help=f"hyperparameters (default: {default_config})")
-    add(
-        "--data_root",
-        type=_path,
-        metavar="DIR",
-        help=f"features in the AVE layout (default: those of the run that is evaluated or resumed; else {DATA_ROOT})",
-    )
-    add("--gpu", default="0", metavar="N", help=GPU_HELP)
-    add(
-        "--snapshot_pref",
-        type=_path,
-        metavar="DIR",
-        help=f"folder for checkpoints, log, metrics and TensorBoard events (default: {snapshot_pref})",
-    )
-    add(
-        "--resume",
-        type=_path,
-        metavar="FILE",
-        help="checkpoint, ours or the authors'. last.pth.tar is continued in its folder; another one starts a new run "
-        "from its weights; with --evaluate it is scored. auto continues the run in the folder if there is one, else "
-        "starts it",
-    )
-    add("--evaluate", action="store_true", help="score the checkpoint of --resume and stop")
-    add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
-    add(
-        "--predictions",
-        type=_path,
-        metavar="FILE",
-        help="with --evaluate, write truth, prediction and probabilities of every segment as CSV",
-    )
-
-    add(
-        "--save_seconds",
-        type=float,
-        default=30,
-        metavar="S",
-        help="write last.pth.tar when so many seconds have passed, and at the end (default: 30)",
-    )
-    add(
-        "--features",
-        choices=FEEDS,
-        default="auto",
-        help="where the features lie: on the GPU, in memory, or streamed from the files (default: auto, the first of "
-        "these that has room)",
-    )
-    add(
-        "--cuda_graph",
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="on CUDA in one process, replay steps and evaluations as CUDA graphs, which saves launching their kernels "
-        "one by one (default)",
-    )
-    add("--overwrite", action="store_true", help="replace the run that the folder holds")
-
-    override = parser.add_argument_group("hyperparameters, instead of the config's").add_argument
-    override("-b", "--b", "--batch_size", dest="batch_size", type=int, metavar="N", help="videos in a training batch")
-    override("--test_batch_size", type=int, metavar="N", help="videos in an evaluation batch")
-    override("--n_epoch", type=int, metavar="N", help="epochs")
-    override("--lr", type=float, metavar="X", help="learning rate")
-    override("--warmup_steps", type=int, metavar="N", help="first steps over which the learning rate rises linearly")
-    override("--clip_gradient", type=float, metavar="X", help="largest gradient norm")
-    override("--seed", type=int, metavar="N", help="seed of all random numbers")
-    override("--scope", choices=SCOPES, help="what self-attention refinement attends over; batch is as published")
-    override("--variant", nargs="+", metavar="NAME", help="parts left out or mended, by name; see below")
-    override("--precision", choices=PRECISIONS, help="arithmetic; fp64 is as published")
-    override(
-        "--select",
-        choices=SELECTIONS,
-        help="keep the epoch with the best accuracy on test, as published, or on val; names: weakly, the one that "
-        "names most events of val right, for which video labels suffice",
-    )
-    override(
-        "--calibrate",
-        choices=CALIBRATIONS,
-        help="choose the event threshold in training, and keep it in best.pth.tar: on val with its labels per segment, "
-        "or weakly from the training videos and their labels",
-    )
-    override("--eval_freq", type=int, metavar="N", help="epochs between evaluations; the last one is always evaluated")
-    override("--num_workers", type=int, metavar="N", help="processes that read features; 0 reads in the main process")
-    override("--print_freq", type=int, metavar="N", help="iterations between progress lines")
-
+    _add_run(parser, default_config, snapshot_pref)
+    _add_hyperparameters(parser)
     given = vars(parser.parse_args(arguments))
     if given["evaluate"] and given["resume"] in (None, AUTO):
         parser.error("--evaluate needs the checkpoint to score: --resume FILE")
@@ -169,6 +70,56 @@ def parse_options(
     return Options(
         default_config=ROOT / default_config, default_snapshot_pref=Path(snapshot_pref), overrides=overrides, **own
     )
+
+
+def _add_run(parser: argparse.ArgumentParser, default_config: str, snapshot_pref: str) -> None:
+    """Add the flags of what is run, on what data and device, and where it is kept."""
+    add = parser.add_argument
+    add("--config", type=Path, metavar="FILE", help=f"network and hyperparameters (default: {default_config})")
+    data = f"features in the AVE layout (default: those of the run that is evaluated or resumed; else {DATA_ROOT})"
+    add("--data_root", type=Path, metavar="DIR", help=data)
+    add("--gpu", default="0", metavar="N", help=GPU_HELP)
+    folder = f"folder for checkpoints, log, metrics and TensorBoard events (default: {snapshot_pref})"
+    add("--snapshot_pref", type=Path, metavar="DIR", help=folder)
+    resume = (
+        "checkpoint, ours or the authors'. last.pth.tar is continued in its folder; another one starts a new run from "
+        "its weights; with --evaluate it is scored. auto continues the run in the folder if there is one, or starts it"
+    )
+    add("--resume", type=Path, metavar="FILE", help=resume)
+    add("--evaluate", action="store_true", help="score the checkpoint of --resume and stop")
+    add("--split", choices=SPLITS, default="test", help="what --evaluate scores (default: test)")
+    predictions = "with --evaluate, write truth, prediction and probabilities of every segment as CSV"
+    add("--predictions", type=Path, metavar="FILE", help=predictions)
+    seconds = "write last.pth.tar when so many seconds have passed, and at the end (default: 30)"
+    add("--save_seconds", type=float, default=30, metavar="S", help=seconds)
+    features = (
+        "where the features lie: on the GPU, in memory, or streamed from the files (default: auto, the first of these "
+        "that has room)"
+    )
+    add("--features", choices=FEEDS, default="auto", help=features)
+    graph = (
+        "on CUDA in one process, replay steps and evaluations as CUDA graphs, which saves launching their kernels one "
+        "by one (default)"
+    )
+    add("--cuda_graph", "--compile", action=argparse.BooleanOptionalAction, default=True, help=graph)
+    add("--overwrite", action="store_true", help="replace the run that the folder holds")
+
+
+def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each training value, and two of MAGAN's."""
+    add = parser.add_argument_group("hyperparameters, instead of the config's").add_argument
+    for each in fields(TrainingConfig):
+        names = ["-b", "--b", "--batch_size"] if each.name == "batch_size" else [f"--{each.name}"]
+        help, choices = each.metadata["help"], each.metadata["choices"]
+        if each.name == "lr_milestones":
+            add(*names, type=int, nargs="*", metavar="N", help=help)
+        elif choices:
+            add(*names, choices=choices, help=help)
+        else:
+            kind = int if each.type is int else float
+            add(*names, dest=each.name, type=kind, metavar="N" if kind is int else "X", help=help)
+    add("--scope", choices=SCOPES, help="of MAGAN: what self-attention refinement attends over; batch is as published")
+    add("--variant", nargs="+", metavar="NAME", help="of MAGAN: parts left out or mended, by name; see below")
 
 
 def _variants_help(setting: str) -> str:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from configs import MAGANConfig
 from dataset.annotations import class_names, read_annotations, video_ids
 from dataset.extraction.record import read_extraction
 from dataset.features import FeatureFile
 from dataset.labels import read_labels, read_order, video_events
 from dataset.layout import ANNOTATIONS, FEATURES, NOISY, has_noisy_set, segment_label_file
 from dataset.sources import require_files
+from model.network import NetworkConfig
 from utils.errors import InputError
 from utils.wording import listed
 
@@ -165,7 +165,7 @@ class AVEFolder:
     Features that are not stored as float16 are read as ``dtype``, ``torch.float32`` or ``torch.float64``.
     """
 
-    def __init__(self, root: Path, config: MAGANConfig, dtype: torch.dtype) -> None:
+    def __init__(self, root: Path, config: NetworkConfig, dtype: torch.dtype) -> None:
         self.root = root
         self.num_events = config.num_events
         self.widths = (config.visual_dim, config.audio_dim)

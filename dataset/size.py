@@ -34,6 +34,8 @@ def size_of(root: Path) -> Size:
     Raises:
         InputError: a file cannot be read or has another number of axes, or no file tells the number of events.
     """
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: not a directory, expected one with the files of the AVE layout")
     data = {}
     for name, (key, ndim) in FILES.items():
         if (path := find_file(root, name)).exists():
@@ -70,8 +72,8 @@ def common_size(data: Mapping[str, Stored], annotations: Sequence[Annotation], d
             *([len(class_names(annotations))] if annotations else ()),
             *(width - 1 for width in lengths(LABELS, -1)),
         ],
-        visual_dim=[] if is_turned else lengths(FEATURES[:1], -1),
-        audio_dim=lengths(FEATURES[1:], -1),
+        visual_dim=[] if is_turned else lengths((FEATURES[0], NOISY[0]), -1),
+        audio_dim=lengths((FEATURES[1], NOISY[1]), -1),
     )
     pairs = zip(votes, default, strict=True)
     return Size(*(Counter(found).most_common(1)[0][0] if found else other for found, other in pairs))

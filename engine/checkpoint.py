@@ -1,7 +1,5 @@
 """Writing checkpoint files: the weights of a run, and the state to resume from. ``model.checkpoint`` reads them."""
 
-import hashlib
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from configs import Config
-from model.checkpoint import FORMAT, VERSION, trailer_of
-from model.magan import MAGAN
+from model.checkpoint import FORMAT, VERSION
+from model.network import Network
 from utils.atomic import atomic_write
 from utils.errors import os_error_as_input_error
 
@@ -26,7 +24,7 @@ class Origin(NamedTuple):
 
 
 def checkpoint_contents(
-    model: MAGAN, config: Config, origin: Origin, scores: dict[str, Any], training: dict[str, Any] | None = None
+    model: Network, config: Config, origin: Origin, scores: dict[str, Any], training: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The contents of a checkpoint of ours, copied to CPU memory so that training can continue during the write."""
     contents = {
@@ -34,6 +32,7 @@ def checkpoint_contents(
         "version": VERSION,
         "setting": model.setting,
         "config": config.as_dict(),
+        "event_threshold": config.training.event_threshold,
         **origin._asdict(),
         "scores": scores,
         "weights": model.state_dict(),
@@ -48,17 +47,19 @@ def save_checkpoint(path: Path, contents: dict) -> None:
     Raises:
         InputError: the disk is full or cannot be written; the previous contents of ``path`` are unharmed.
     """
-    with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "w+b") as file:
+    with os_error_as_input_error(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
         try:
             torch.save(contents, file)
         except RuntimeError as error:  # PyTorch cannot end the archive after a write that failed
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
-        file.seek(-2, os.SEEK_END)  # of the archive's comment, the length, which is 0
-        file.truncate()
-        file.seek(0)
-        file.write(trailer_of(hashlib.file_digest(file, "sha256").hexdigest()))
+
+
+def save_threshold(path: Path, threshold: float, scores: dict[str, Any]) -> None:
+    """Replace the event threshold of a checkpoint of ours, and the measures that come with it."""
+    contents = torch.load(path, map_location="cpu", weights_only=True)
+    save_checkpoint(path, {**contents, "event_threshold": threshold, "scores": scores})
 
 
 class BackgroundWriter:

@@ -2,12 +2,11 @@
 
 import logging
 import signal
-from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shlex import quote
 
-import psutil
 import torch
 
 from configs import AUTO, CONFIGS, Config, Options, parse_options
@@ -18,22 +17,24 @@ from dataset.batches import Batches
 from dataset.doctor import require_valid_data
 from dataset.extraction.record import networks_of
 from dataset.layout import training_files
+from dataset.size import size_of
 from dataset.sources import require_files
+from engine.checkpoint import save_threshold
 from engine.device.choice import choose_device, describe
 from engine.device.cuda_graph import CapturedBatches, can_capture
 from engine.device.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
-from engine.evaluation.measures import from_columns
+from engine.evaluation.calibration import PastedFeed, calibrated_threshold, threshold_of_pasted
+from engine.evaluation.measures import as_columns, from_columns
 from engine.evaluation.predictions import require_writable_name, write_predictions
 from engine.evaluation.summary import measures_text
-from engine.feeds import Feed, choose_feed, gigabytes, make_feed
-from engine.resume import check_fingerprint, checkpoint_to_load, folder_to_resume, resolve_config
+from engine.feeds import Feed, choose_feed, make_feed
+from engine.resume import check_fingerprint, check_hyperparameters, checkpoint_to_load, folder_to_resume, resolve_config
 from engine.run_folder import RunFolder
-from engine.state import TrainingState
 from engine.training import Feeds, Interrupted, Trainer, run_fingerprint
-from model import MODELS
-from model.checkpoint import load_checkpoint
-from model.magan import MAGAN
+from model.checkpoint import VERSION, load_checkpoint
+from model.network import Network, NetworkConfig
+from model.registry import NETWORKS, check_network, make_network, network_class, network_config
 from utils.arithmetic import parameter_dtype, require_precision
 from utils.errors import InputError
 from utils.log import log_to_terminal
@@ -49,26 +50,17 @@ MODALITY_NAMES = {"visual": "picture", "audio": "sound"}
 class Experiment:
     """The network, data and device that the command line of an entry script describes.
 
-    ``training_set`` picks the setting's training videos from the data folder.
-
     Raises:
         InputError: a checkpoint, a config, a flag or a data file cannot be used.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        model_class: type[MAGAN],
-        training_set: Callable[[AVEFolder], AVEDataset],
-    ) -> None:
+    def __init__(self, options: Options, setting: str) -> None:
         self.ranks = Ranks()
         log_to_terminal(self.ranks.is_main)
-        self.options = options
-        self.training_set = training_set
+        self.options, self.setting = options, setting
         self.run_folder = RunFolder(options.snapshot_pref or options.default_snapshot_pref)
-
         path = checkpoint_to_load(options, self.run_folder)
-        self.checkpoint = load_checkpoint(path, model_class.setting) if path else None
+        self.checkpoint = load_checkpoint(path, setting) if path else None
         self.resumes = self.checkpoint is not None and bool(self.checkpoint.training) and not options.evaluate
         if options.resume == AUTO and self.checkpoint and not self.resumes:
             raise InputError(
@@ -76,35 +68,63 @@ class Experiment:
                 f"--resume {quote(str(path))} and another --snapshot_pref"
             )
         if self.resumes:
+            if self.checkpoint.format_version < VERSION:
+                raise InputError(
+                    f"{path} is a run of a release 1.x, which this one does not resume: finish it with that release, "
+                    "or start a new run from its weights, with --resume best.pth.tar"
+                )
             self.run_folder = folder_to_resume(path, options.snapshot_pref)
-        self.config = resolve_config(options, self.checkpoint, self.resumes)
-        if self.ranks.world_size > 1 and self.config.model.scope == "batch":
-            raise InputError(
-                f"scope batch attends over the whole batch, which {self.ranks.world_size} processes would split: "
-                "use one process, or scope video"
-            )
-        self.device = choose_device(options.gpu, self.ranks)
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        require_precision(self.device, self.config.training.precision)
-        self.model = self._make_model(model_class)
-        dtype = parameter_dtype(self.config.training.precision)
         root = options.data_root
         if root is None and (self.resumes or options.evaluate):
             root = RunFolder(path.parent).recorded_data_root()
-        self.folder = AVEFolder(root or DATA_ROOT, self.config.model, dtype)
+        root = root or DATA_ROOT
 
-    def _make_model(self, model_class: type[MAGAN]) -> MAGAN:
-        require_memory_for(model_class, self.config, self.options.evaluate)
-        seed = self.config.training.seed
-        torch.manual_seed(seed)
-        model = model_class(self.config.model)
+        self.device = choose_device(options.gpu, self.ranks)
+        config = resolve_config(options, self.checkpoint, self.resumes)
+        self.network_class = network_class(config.network, setting)
+        self.config = self._completed(config, root)
+        if self.resumes:
+            check_hyperparameters(path, self.checkpoint.config, self.config)
+        if options.evaluate and "event_threshold" not in options.overrides:
+            self.threshold = self.checkpoint.threshold
+        else:
+            self.threshold = self.config.training.event_threshold
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        require_precision(self.device, self.config.training.precision)
+        self.model = self._make_model()
+        self.folder = AVEFolder(root, self.model.config, parameter_dtype(self.config.training.precision))
+
+    def _completed(self, config: Config, root: Path) -> Config:
+        """The config with all hyperparameters: those it leaves out come from the data, or have defaults."""
+        network_config(self.network_class, config)  # says what is wrong with a value before data are looked for
+        if self.resumes or self.options.evaluate:
+            names = [each.name for each in fields(NetworkConfig)]
+            data = {name: value for name, value in self.checkpoint.config.model.items() if name in names}
+        else:
+            require_files(root, training_files(root, self.setting))
+            size = size_of(root)
+            data = {"num_events": size.events, "visual_dim": size.visual_dim, "audio_dim": size.audio_dim}
+        training = config.training
+        if training.event_threshold is None:
+            training = replace(training, event_threshold=self.network_class.event_threshold)
+        return replace(config, model=asdict(network_config(self.network_class, config, data)), training=training)
+
+    def _make_model(self) -> Network:
+        training = self.config.training
+        torch.manual_seed(training.seed)
+        model = make_network(self.network_class, network_config(self.network_class, self.config), self.config.source)
+        if model.mixes_videos and self.ranks.world_size > 1:
+            raise InputError(
+                f"the network attends over the whole batch, which {self.ranks.world_size} processes would split: "
+                "use one process, or scope video"
+            )
         with out_of_memory_as_error(self.device, "end other programs that use it, or name another device with --gpu"):
-            model.to(self.device, parameter_dtype(self.config.training.precision))
+            model.to(self.device, parameter_dtype(training.precision))
         if self.checkpoint:
             self.checkpoint.load_into(model)
         if not self.ranks.is_main:  # all ranks have the same initial weights, but draw different dropout masks
-            torch.manual_seed(seed + 2**32 * self.ranks.rank)
+            torch.manual_seed(training.seed + 2**32 * self.ranks.rank)
         return model
 
     def class_names(self) -> list[str]:
@@ -118,7 +138,7 @@ class Experiment:
         predictions = self.options.predictions
         if predictions:
             require_writable_name(predictions)
-        result = self.score(detailed=predictions is not None)
+        result = self.score()
         columns = {"this network": result.measures()}
         log.info("%s split, %s", self.options.split, measures_text(columns, result.truth.numpy(), result.num_events))
         if self.ranks.is_main:
@@ -127,23 +147,21 @@ class Experiment:
                 write_predictions(predictions, result, self.class_names(), self.folder.root)
                 log.info("predictions: %s", predictions)
 
-    def score(self, detailed: bool = False, mismatched: str | None = None) -> Evaluation | None:
+    def score(self, observe: bool = False, mismatched: str | None = None) -> Evaluation | None:
         """Evaluate the checkpoint on the split of the command line.
 
         Args:
-            detailed: also keep probabilities, gates and attention.
+            observe: also keep what the network observes, such as gates and attention.
             mismatched: ``visual`` or ``audio``: give each video this modality of a video with another event; the
                 evaluation is None if all videos of the split show one event.
         """
         self._check_events()
-        split, model, training = self.options.split, self.config.model, self.config.training
+        split, training = self.options.split, self.config.training
         dataset = self.folder.split(split)
-        self._check_length(dataset)
         if mismatched:
             dataset = dataset.mismatched(mismatched)
             if dataset is None:
                 return None
-        feed = self._feed("stream", dataset, training.test_batch_size)  # each video is read once
         trained, found = map(networks_of, (self.checkpoint.extraction, self.folder.extraction()))
         if trained and found and trained != found:
             log.warning(
@@ -151,77 +169,79 @@ class Experiment:
                 *(trained, self.folder.root, found),
             )
         log.info(
-            "%s, %s split: %d videos, scope %s, %s, batches of %d",
-            self.checkpoint.path,
-            split,
-            len(dataset),
-            model.scope,
-            training.precision,
-            training.test_batch_size,
+            "%s, %s split: %d videos, %s, batches of %d%s",
+            *(self.checkpoint.path, split, len(dataset), training.precision, training.test_batch_size),
+            ", which share attention" if self.model.mixes_videos else "",
         )
         exchanged = f", {MODALITY_NAMES[mismatched]} of another event" if mismatched else ""
-        progress = Progress(f"evaluating {split}{exchanged}", training.print_freq)
-        remedy = f"give a --test_batch_size smaller than {training.test_batch_size}"
-        with closing(dataset), out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
-            captured = CapturedBatches(self.device) if self.cuda_graph and not detailed else None
-            return evaluate(self.model, feed, self.device, training.precision, progress, self.ranks, detailed, captured)
+        with closing(dataset), self.ranks.connected(self.device):
+            return self._evaluate(dataset, f"evaluating {split}{exchanged}", observe)
+
+    def _evaluate(self, videos: AVEDataset | PastedFeed, description: str, observe: bool = False) -> Evaluation:
+        training = self.config.training
+        if isinstance(videos, AVEDataset):  # each video is read once
+            videos = self._feed("stream", videos, training.test_batch_size)
+        progress = Progress(description, training.print_freq)
+        captured = CapturedBatches(self.device) if self.cuda_graph and not observe else None
+        with out_of_memory_as_error(self.device, f"give a --test_batch_size smaller than {training.test_batch_size}"):
+            return evaluate(
+                self.model,
+                videos,
+                self.device,
+                training.precision,
+                self.threshold,
+                progress,
+                self.ranks,
+                observe,
+                captured,
+            )
+
+    def calibrate(self, on: str) -> Evaluation:
+        """Choose the threshold of the checkpoint's event probability, and write it and its measures into the file.
+
+        It is the one with the highest accuracy on ``val``, or the one by the labels of the training videos, ``weak``.
+
+        Returns:
+            The evaluation of the test split with it.
+        """
+        splits = {name: self.folder.split(name) for name in ("val", "test")}
+        evaluations = {name: self._evaluate(split, f"evaluating {name}") for name, split in splits.items()}
+        if on == "val":
+            self.threshold = calibrated_threshold(evaluations["val"])
+        else:
+            size = self.config.training.test_batch_size
+            training_videos = PastedFeed(self._feed("stream", self.folder.weakly_labelled(), size), size)
+            self.threshold = threshold_of_pasted(self._evaluate(training_videos, "evaluating training videos"))
+        scores = {**self.checkpoint.scores, "calibrated": on}
+        for split, evaluation in evaluations.items():
+            evaluations[split] = evaluation._replace(threshold=self.threshold)
+            measures = evaluations[split].measures()
+            scores |= {f"{split}_accuracy": measures.accuracy, **as_columns(split, measures)}
+        if self.ranks.is_main:
+            save_threshold(self.checkpoint.path, self.threshold, scores)
+        return evaluations["test"]
 
     # ------------------------------------------------------------------------------------------------ training
 
     def train(self) -> None:
         """Train from the start, from a checkpoint's weights, or from the state of an interrupted run."""
-        training, options = self.config.training, self.options
-        if self.model.setting == "supervised" and (training.select == "names" or training.calibrate == "weak"):
+        training = self.config.training
+        if self.setting == "supervised" and (training.select == "names" or training.calibrate == "weak"):
             raise InputError(
                 "select names and calibrate weak are for training on video labels, and this is the supervised setting: "
                 "use --select val, --calibrate val"
             )
-        if self.resumes:
-            self._check_events()
-        require_files(self.folder.root, training_files(self.folder.root, self.model.setting))
-        for warning in require_valid_data(self.folder.root, self.config.model, self.model.setting):
-            log.warning("warning: %s", warning)
-        datasets = (self.training_set(self.folder), self.folder.split("val"), self.folder.split("test"))
-        self._check_length(datasets[0])
-        class_names = self.folder.class_names()
-        if self.resumes:
-            fingerprint = run_fingerprint(datasets, self.ranks)
-            check_fingerprint(self.checkpoint.training, fingerprint, self.folder.root)
-        place = choose_feed(options.features, datasets, self.device, self.ranks.local_world_size)
+        datasets = self._checked_data()
         remedy = f"give a --b smaller than {training.batch_size}, --features ram or stream, or --precision bf16"
         if self.ranks.is_main and not self.resumes:
             self.run_folder.claim(self._replaces)
         try:
             with out_of_memory_as_error(self.device, remedy), self.ranks.connected(self.device):
-                feeds = Feeds(
-                    self._feed(place, datasets[0], training.batch_size, training.seed),
-                    *(self._feed(place, dataset, training.test_batch_size) for dataset in datasets[1:]),
-                )
-                # Features are loaded by now, so that bad ones cost no earlier run. Once connected, all ranks have read
-                # the checkpoint that the main one will replace.
-                run = self._open_run() if self.ranks.is_main else None
-                trainer = Trainer(
-                    self.model,
-                    self.config,
-                    feeds,
-                    run,
-                    class_names,
-                    self.device,
-                    options.save_seconds,
-                    self.ranks,
-                    self.cuda_graph,
-                    self.folder.extraction(),
-                )
-                if self.resumes:
-                    trainer.restore(self.checkpoint.training)
-                    log.info("resuming at epoch %d, batch %d", trainer.state.epoch, trainer.state.iteration)
-                log.info(
-                    "%d training videos, %d val, %d test; run folder %s", *map(len, datasets), self.run_folder.path
-                )
-                parameters = sum(parameter.numel() for parameter in self.model.parameters())
-                log.info("%s parameters, %s, %s", f"{parameters:,}", training.precision, self._hardware())
+                trainer = self._make_trainer(datasets)
                 trainer.train()
                 self._summarize(trainer)
+                if training.calibrate != "none":
+                    self._calibrate_kept()
         except Interrupted as stop:
             name = signal.Signals(stop.number).name
             log.info("%s: stopped and saved; resume with --resume %s", name, quote(str(self.run_folder.last)))
@@ -233,6 +253,64 @@ class Experiment:
             for dataset in datasets:
                 dataset.close()
             self.run_folder.close()
+
+    def _checked_data(self) -> tuple[AVEDataset, AVEDataset, AVEDataset]:
+        """The training, val and test videos, checked before anything is written."""
+        root = self.folder.root
+        if self.resumes:
+            self._check_events()
+        require_files(root, training_files(root, self.setting))
+        for warning in require_valid_data(root, self.setting):
+            log.warning("warning: %s", warning)
+        train = self.folder.split("train") if self.setting == "supervised" else self.folder.weakly_labelled()
+        datasets = (train, self.folder.split("val"), self.folder.split("test"))
+        if self.config.network not in NETWORKS:
+            check_network(self.model, train.num_segments)
+        if self.resumes:
+            check_fingerprint(self.checkpoint.training, run_fingerprint(datasets, self.ranks), root)
+        return datasets
+
+    def _make_trainer(self, datasets: tuple[AVEDataset, AVEDataset, AVEDataset]) -> Trainer:
+        training, names = self.config.training, self.folder.class_names()
+        place = choose_feed(self.options.features, datasets, self.device, self.ranks.local_world_size)
+        feeds = Feeds(
+            self._feed(place, datasets[0], training.batch_size, training.seed),
+            *(self._feed(place, dataset, training.test_batch_size) for dataset in datasets[1:]),
+        )
+        # Features are loaded by now, so that bad ones cost no earlier run. Once connected, all ranks have read the
+        # checkpoint that the main one will replace.
+        run = self._open_run() if self.ranks.is_main else None
+        trainer = Trainer(
+            self.model,
+            self.config,
+            feeds,
+            run,
+            names,
+            self.device,
+            self.options.save_seconds,
+            self.ranks,
+            self.cuda_graph,
+            self.folder.extraction(),
+        )
+        if self.resumes:
+            trainer.restore(self.checkpoint.training)
+            log.info("resuming at epoch %d, batch %d", trainer.state.epoch, trainer.state.iteration)
+        log.info("%d training videos, %d val, %d test; run folder %s", *map(len, datasets), self.run_folder.path)
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        log.info("%s parameters, %s, %s", f"{parameters:,}", training.precision, self._hardware())
+        return trainer
+
+    def _calibrate_kept(self) -> None:
+        """Choose the threshold of the kept epoch."""
+        self.ranks.all_gather(None)  # until the main one has written it
+        if not self.run_folder.best.exists():
+            return
+        self.checkpoint = load_checkpoint(self.run_folder.best, self.setting)
+        self.checkpoint.load_into(self.model)
+        test, on = self.calibrate(self.config.training.calibrate), self.config.training.calibrate
+        text = measures_text({"kept epoch": test.measures()}, test.truth.numpy(), test.num_events)
+        log.info("event threshold of %s, by %s: %.4f", self.run_folder.best.name, on, self.threshold)
+        log.info("test split, %s", text)
 
     def _check_events(self) -> None:
         """Compare the events of the checkpoint with those of the data, as far as both are known; warn of others."""
@@ -251,15 +329,6 @@ class Experiment:
             *(root, listed(others)),
         )
 
-    def _check_length(self, dataset: AVEDataset) -> None:
-        least = self.config.model.top_segments
-        if dataset.num_segments < least:
-            path = dataset.parts[0][0].path
-            raise InputError(
-                f"{path} has videos of {dataset.num_segments} segments, expected at least {least} (top_segments of "
-                "the config)"
-            )
-
     @property
     def _replaces(self) -> bool:
         """Whether a new run may replace the one in its folder: --resume auto, one that ended before its first save."""
@@ -269,7 +338,7 @@ class Experiment:
     def _open_run(self) -> RunFolder:
         run, options = self.run_folder, self.options
         resolved = {
-            "setting": self.model.setting,
+            "setting": self.setting,
             **self.config.as_dict(),
             "arguments": {
                 "data_root": str(self.folder.root.absolute()),
@@ -281,11 +350,11 @@ class Experiment:
             },
         }
         if self.resumes:
-            run.resume(resolved, TrainingState.from_dict(self.checkpoint.training.get("state")).epoch)
+            run.resume(resolved, self.checkpoint.training["state"]["epoch"])
             return run
         run.start(resolved)
         if self.checkpoint:
-            log.info("%s: a new run from these weights, scope %s", self.checkpoint.path, self.config.model.scope)
+            log.info("%s: a new run from these weights", self.checkpoint.path)
         return run
 
     def _feed(self, place: str, dataset: AVEDataset, batch_size: int, seed: int | None = None) -> Feed:
@@ -334,7 +403,7 @@ class Experiment:
         }
         if columns:
             truth = trainer.feeds.test.dataset.labels.argmax(dim=-1).numpy()
-            log.info("test split, %s", measures_text(columns, truth, self.config.model.num_events))
+            log.info("test split, %s", measures_text(columns, truth, self.model.config.num_events))
 
 
 def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
@@ -342,26 +411,4 @@ def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str
     setting = load_checkpoint(checkpoint).setting
     arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
     arguments += [f"--data_root={data_root}"] if data_root else []
-    options = parse_options(__doc__, str(CONFIGS[setting]), "", arguments)
-    return Experiment(options, MODELS[setting], training_set=AVEFolder.weakly_labelled)
-
-
-def number_of_parameters(model_class: type[MAGAN], config: Config) -> int:
-    """Count the parameters of a network without making it; an ``InputError`` says why it cannot be made."""
-    try:
-        with torch.device("meta"):  # shapes without values
-            return sum(parameter.numel() for parameter in model_class(config.model).parameters())
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the config's network cannot be made: {str(error).splitlines()[0][:200]}") from error
-
-
-def require_memory_for(model_class: type[MAGAN], config: Config, evaluates: bool) -> None:
-    """An ``InputError`` if a network of this size has no room here; the system would kill the program."""
-    count = number_of_parameters(model_class, config)
-    copies = 1 if evaluates else 4  # training also holds a gradient and Adam's two moments
-    size, free = copies * count * parameter_dtype(config.training.precision).itemsize, psutil.virtual_memory().available
-    if size > free:
-        raise InputError(
-            f"the config's network has {count:,} parameters; it takes {gigabytes(size)} at least, "
-            f"{gigabytes(free)} of memory are free: give a smaller one"
-        )
+    return Experiment(parse_options(__doc__, str(CONFIGS[setting]), "", arguments), setting)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs import AUTO, PUBLISHED_VALUES, Config, Options, load_config
+from configs import AUTO, Config, Options, load_config
 from engine.run_folder import RunFolder
 from model.checkpoint import Checkpoint
 from utils.errors import InputError
@@ -45,39 +45,39 @@ def folder_to_resume(last: Path, requested: Path | None) -> RunFolder:
 def resolve_config(options: Options, checkpoint: Checkpoint | None, resumes: bool) -> Config:
     """Flags over the checkpoint's own config if it is evaluated or resumed, else over the config file.
 
-    A published checkpoint is evaluated as it was trained: scope ``batch``, float64, test batches of 16.
+    A published checkpoint is evaluated as its authors do.
 
     Raises:
-        InputError: a value is bad, or differs from that of the run to resume.
+        InputError: a value is bad.
     """
     flags = options.overrides
     if checkpoint and checkpoint.published and options.evaluate:
-        config = load_config(options.config or options.default_config).with_values(PUBLISHED_VALUES, "published values")
+        config, values = checkpoint.config, checkpoint.network_class().published_values
+        said = ", ".join(f"{name} {value}" for name, value in values.items() if name != "config")
         log.info(
-            "%s: in the authors' format. Their network was trained and evaluated in float64, with attention over the "
-            "whole batch and test batches of 16 in test order; this evaluation does the same unless a flag differs",
-            checkpoint.path,
+            "%s: in the authors' format, and evaluated as they trained and evaluated it (%s) unless a flag differs",
+            *(checkpoint.path, said),
         )
-        for name in PUBLISHED_VALUES.keys() & flags.keys():
-            if flags[name] != PUBLISHED_VALUES[name]:
-                log.warning("warning: --%s %s is not as published (%s)", name, flags[name], PUBLISHED_VALUES[name])
-    elif checkpoint and checkpoint.config and (resumes or options.evaluate) and not options.config:
+        for name in values.keys() & flags.keys():
+            if flags[name] != values[name]:
+                log.warning("warning: --%s %s is not as published (%s)", name, flags[name], values[name])
+    elif checkpoint and (resumes or options.evaluate) and not options.config:
         config = checkpoint.config
     else:
-        config = load_config(options.config or options.default_config)
-
-    resolved = config.with_values(flags, "command line")
-    if resumes and checkpoint and checkpoint.config:
-        _check_hyperparameters(checkpoint.path, checkpoint.config, resolved)
-    return resolved
+        config = load_config(options.config or options.default_config, options.default_config)
+    return config.with_values(flags, "command line")
 
 
-def _check_hyperparameters(path: Path, before: Config, after: Config) -> None:
-    old, new = ({**config.as_dict()["model"], **config.as_dict()["training"]} for config in (before, after))
+def check_hyperparameters(path: Path, before: Config, after: Config) -> None:
+    """An ``InputError`` if a run would not resume with its own hyperparameters; both configs are resolved."""
+    old, new = (
+        {"network": each["network"], **each["model"], **each["training"]}
+        for each in (before.as_dict(), after.as_dict())
+    )
     for name in old:
-        if old[name] != new[name] and name not in CHANGEABLE:
+        if old[name] != new.get(name) and name not in CHANGEABLE:
             raise InputError(
-                f"{path} was trained with {name} {old[name]}, not {new[name]}: a run is resumed with its own "
+                f"{path} was trained with {name} {old[name]}, not {new.get(name)}: a run is resumed with its own "
                 f"hyperparameters, only {', '.join(sorted(CHANGEABLE))} may change"
             )
 

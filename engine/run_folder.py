@@ -116,14 +116,10 @@ class RunFolder:
         Raises:
             InputError: a file cannot be written, or ``metrics.csv`` has other columns.
         """
-        if self.rows:
-            columns = list(self.rows[0])
-            if columns != list(row)[: len(columns)]:
-                raise InputError(
-                    f"{self.metrics}: was changed: its columns are {', '.join(columns)}, expected {', '.join(row)}"
-                )
-            # An earlier release recorded fewer columns; their cells stay empty in its epochs.
-            self.rows = [dict.fromkeys(row) | earlier for earlier in self.rows]
+        if self.rows and list(self.rows[0]) != list(row):
+            raise InputError(
+                f"{self.metrics}: was changed: its columns are {', '.join(self.rows[0])}, expected {', '.join(row)}"
+            )
         self.rows.append(row)
         self._write_metrics()
         with os_error_as_input_error(self.path):

@@ -22,14 +22,13 @@ from engine.device.bfloat16 import BFloat16Weights
 from engine.device.cuda_graph import CapturedBatches, CapturedCall, can_capture
 from engine.device.distributed import Ranks
 from engine.evaluation import Evaluation, evaluate, result_line
-from engine.evaluation.calibration import PastedFeed, calibrated_threshold, threshold_of_pasted
 from engine.evaluation.measures import Measures, as_columns
 from engine.feeds import Feed
-from engine.learning import LearningWatch
+from engine.learning import learns_nothing
 from engine.metrics import EpochSums
 from engine.run_folder import RunFolder
-from engine.state import BestEpoch, TrainingState, same_structure
-from model.magan import MAGAN
+from engine.state import BestEpoch, TrainingState
+from model.network import Network
 from utils.arithmetic import allow_tf32, autocast, for_decision, has_float64, parameter_dtype
 from utils.errors import InputError
 from utils.memory import has_own_memory
@@ -76,7 +75,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: MAGAN,
+        model: Network,
         config: Config,
         feeds: Feeds,
         run: RunFolder | None,
@@ -92,8 +91,8 @@ class Trainer:
         self.origin = Origin(class_names, feeds.train.dataset.num_segments, extraction or {})
         self.network = ranks.wrap(model, device)
         # Several processes average the gradients of the weights themselves.
-        copies = config.training.precision == "bf16" and ranks.world_size == 1
-        self.bfloat16_weights = BFloat16Weights(model) if copies else None
+        products = model.products() if config.training.precision == "bf16" and ranks.world_size == 1 else {}
+        self.bfloat16_weights = BFloat16Weights(model, products) if products else None
         # Replays have the results of launches to the last bit, so a run may be resumed with or without them.
         captures = cuda_graph and can_capture(device, ranks)
         self.captured_step = CapturedCall(device) if captures else None
@@ -108,8 +107,7 @@ class Trainer:
         self.sums = EpochSums(device, ranks)
         # Whether all steps of the epoch were finite, and the number of steps before the first one that was not.
         self.all_finite, self.finite_steps = (torch.ones((), dtype=torch.int64, device=device) for _ in range(2))
-        self.calibration = PastedFeed(feeds.train, training.test_batch_size) if training.calibrate == "weak" else None
-        self.watch = LearningWatch(model, feeds.train.dataset)
+        self.warned = False  # that the network learns nothing
         self.state = TrainingState()
         self.signal: int | None = None
         self.can_resume = False  # whether last.pth.tar exists
@@ -222,7 +220,14 @@ class Trainer:
         # The fused optimizer of MPS, which has no float64 either, does not look at found_inf.
         if has_float64(self.device) or not self.optimizer.found_inf:
             self.optimizer.step()
-        self.sums.add(terms, self.model.correct(*for_decision((outputs, labels)))[:share], share)
+        self.sums.add(terms, self.correct(*for_decision((outputs, labels)))[:share], share)
+
+    def correct(self, outputs: NamedTuple, labels: Tensor) -> Tensor:
+        """Whether the decision on each segment (b, t), or each video (b,), agrees with its one-hot training label."""
+        decisions, truth = self.model.decisions(outputs), labels.argmax(dim=-1)
+        if truth.ndim == 1:  # segments have no labels
+            return decisions.of_videos.argmax(dim=-1) == truth
+        return decisions.classes(self.config.training.event_threshold, labels.shape[-1] - 1) == truth
 
     def finish_epoch(self) -> None:
         """Evaluate the epoch, record its metrics and save its weights if it is the best so far."""
@@ -231,20 +236,11 @@ class Trainer:
         state.seconds = time.monotonic() - self.began
         means = self.sums.means()
         log.info("epoch %d/%d: %s", state.epoch, training.n_epoch, self._notes())
-        self.watch.check(self.steps, means, training.batch_size)
         accuracies: dict[str, float | None] = {"val_accuracy": None, "test_accuracy": None}
         measures: dict[str, Measures | None] = {"val": None, "test": None}
-        threshold = None
         if state.epoch % training.eval_freq == 0 or state.epoch == training.n_epoch:
             evaluations = {split: self.evaluate(split) for split in ("val", "test")}
-            if training.calibrate == "val":
-                threshold = calibrated_threshold(evaluations["val"])
-                log.info("event threshold with the highest accuracy on val: %.4f", threshold)
-            elif training.calibrate == "weak":
-                threshold = threshold_of_pasted(self.evaluate("train"))
-                log.info("event threshold by the training videos and their labels: %.4f", threshold)
-            if threshold is not None:
-                evaluations = {split: each.with_threshold(threshold) for split, each in evaluations.items()}
+            self.warn_of_no_learning(evaluations["val"])
             measures = {split: self.measure(split, each) for split, each in evaluations.items()}
             accuracies = {f"{split}_accuracy": values.accuracy for split, values in measures.items()}
             figures = {**accuracies, "val_named": measures["val"].named}
@@ -256,8 +252,6 @@ class Trainer:
                 if figures[score] > getattr(best, score):
                     vars(best).update(figures, epoch=state.epoch)
         columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
-        # Columns that an earlier release does not have come last, so that its runs resume.
-        newer = {name: columns.pop(name) for name in ("val_named", "test_named")}
         videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
             self.run.record(
@@ -270,12 +264,10 @@ class Trainer:
                     "seconds": round(state.seconds, 3),
                     "videos_per_s": round(videos_per_second, 2),
                     **columns,
-                    **({} if training.calibrate == "none" else {"event_threshold": threshold}),
-                    **newer,
                 }
             )
         if self.best.epoch == state.epoch:
-            self._save_best({**accuracies, **columns, **newer}, threshold)
+            self._save_best({**accuracies, **columns})
         self.optimizer.param_groups[0]["lr"] = self.schedule.get_last_lr()[0]  # from which the schedule goes on
         self.schedule.step()
         best = {f"best_on_{each}": getattr(state, f"best_on_{each}") for each in SELECTIONS}
@@ -285,13 +277,29 @@ class Trainer:
     def evaluate(self, split: str) -> Evaluation:
         """Predict a split."""
         progress = Progress(f"evaluating {split}", print_freq=1 << 62)
-        feed = self.calibration if split == "train" else getattr(self.feeds, split)
-        precision = self.config.training.precision
+        training = self.config.training
         evaluation = evaluate(
-            self.model, feed, self.device, precision, progress, self.ranks, batches_captured=self.captured_batches
+            self.model,
+            getattr(self.feeds, split),
+            self.device,
+            training.precision,
+            training.event_threshold,
+            progress,
+            self.ranks,
+            batches_captured=self.captured_batches,
         )
         self.save_or_stop()
         return evaluation
+
+    def warn_of_no_learning(self, evaluation: Evaluation) -> None:
+        """Warn once if the network names the videos of val no better than chance."""
+        if not self.warned and learns_nothing(evaluation, self.steps):
+            self.warned = True
+            log.warning(
+                "warning: after %d steps, the network names no more videos of val right than one guess for all of them "
+                "would: it learns nothing. Try a smaller --lr, --warmup_steps 100, or batches larger than %d",
+                *(self.steps, self.config.training.batch_size),
+            )
 
     def measure(self, split: str, evaluation: Evaluation) -> Measures:
         """Measure and log the predictions of a split."""
@@ -354,16 +362,13 @@ class Trainer:
             self.writer.save(self.run.last, contents)
         self.can_resume, self.saved_at = True, time.monotonic()
 
-    def _save_best(self, measures: Mapping[str, float | None], threshold: float | None) -> None:
-        """Write ``best.pth.tar``, with the calibrated threshold in place of the config's if there is one."""
+    def _save_best(self, measures: Mapping[str, float | None]) -> None:
+        """Write ``best.pth.tar``."""
         if not self.can_resume:  # or a run that is killed soon has a best epoch and cannot be resumed
             self.save_last()
         if self.run:
             scores = {"epoch": self.state.epoch, **measures}
-            config = self.config
-            if threshold is not None:
-                config = config.with_values({"event_threshold": threshold}, "calibration")
-            self.writer.save(self.run.best, checkpoint_contents(self.model, config, self.origin, scores))
+            self.writer.save(self.run.best, checkpoint_contents(self.model, self.config, self.origin, scores))
 
     def save_or_stop(self) -> None:
         """Save if it is time to, and stop if a signal arrived; all ranks do so if one of them has a reason.
@@ -387,30 +392,16 @@ class Trainer:
         Raises:
             InputError: the state is not that of a training of this network.
         """
-        moments = [dict.fromkeys(("exp_avg", "exp_avg_sq"), weight.to("meta")) for weight in self.model.parameters()]
-        own: dict[str, Any] = {
-            "optimizer": {
-                "state": {n: {"step": torch.tensor(0.0), **moment} for n, moment in enumerate(moments)},
-                "param_groups": self.optimizer.state_dict()["param_groups"],
-            },
-            "schedule": self.schedule.state_dict(),
-        }
         try:
-            places = [group["params"] for group in own["optimizer"]["param_groups"]]
-            if (
-                not same_structure({name: training[name] for name in own}, own)
-                or [group["params"] for group in training["optimizer"]["param_groups"]] != places
-            ):
-                raise ValueError("its optimizer or schedule is a different one, or of a different version of torch")
             self.optimizer.load_state_dict(training["optimizer"])
             self.schedule.load_state_dict(training["schedule"])
             random: dict[str, Tensor] = training["random"][self.ranks.rank]
             torch.set_rng_state(random["cpu"])
             if self.device.type != "cpu" and self.device.type in random:
                 torch.get_device_module(self.device).set_rng_state(random[self.device.type], self.device)
-        except Exception as error:  # contents of an unexpected form can raise anything
+            self.state = TrainingState.from_dict(training["state"])
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"the run cannot be resumed from this checkpoint: {error}") from error
-        self.state = TrainingState.from_dict(training.get("state"))
         self.can_resume = True
 
     # ------------------------------------------------------------------------------------------------ progress

@@ -1,20 +1,21 @@
-"""MAGAN, the Modality-Aware Gated Attention Network."""
+"""MAGAN, the Modality-Aware Gated Attention Network, and prediction with it or another network."""
 
-from configs import MAGANConfig
-from model.prediction import Event, Prediction, TrainedMAGAN, load_magan
-from model.settings import MODELS
+from model.config import MAGANConfig
+from model.prediction import Event, Prediction, TrainedNetwork, load_network
 from model.supervised import SupervisedMAGAN, SupervisedOutputs
 from model.weakly import WeaklySupervisedMAGAN, WeaklySupervisedOutputs
 
+load_magan = load_network  # its name in releases 1.x
+
 __all__ = [
-    "MODELS",
     "Event",
     "MAGANConfig",
     "Prediction",
     "SupervisedMAGAN",
     "SupervisedOutputs",
-    "TrainedMAGAN",
+    "TrainedNetwork",
     "WeaklySupervisedMAGAN",
     "WeaklySupervisedOutputs",
     "load_magan",
+    "load_network",
 ]

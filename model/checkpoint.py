@@ -1,14 +1,10 @@
 """Reading checkpoint files: ours, and the authors' as they published them.
 
-Ours is a ``torch.save`` archive of plain values and tensors. The archive's comment holds its SHA-256, which reveals any
-bit that changes after the write, while ``torch.load`` reads the file like any other. ``engine.checkpoint`` writes them.
+Ours is a ``torch.save`` archive of plain values and tensors, which ``engine.checkpoint`` writes.
 """
 
-import hashlib
 import io
 import pickle
-import stat
-import struct
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +14,12 @@ from torch import Tensor
 
 from configs import SETTING_NAMES, Config, parse_config
 from configs.ave import EVENTS
-from configs.variants import check_setting
-from model.magan import MAGAN
-from model.published import from_published, published_setting, published_weights
+from model.network import Network
+from model.published import published_weights
+from model.registry import network_class, network_config, published_config, recognized
 from utils.errors import AccessError, InputError, reason_of
 
-FORMAT, VERSION = "magan", 1
-_COMMENT = b"magan-sha256:"
-_COMMENT_SIZE = len(_COMMENT) + 64
-# A zip file ends with the length of its comment, two bytes, and the comment; all other bytes are hashed.
-_TRAILER_SIZE = 2 + _COMMENT_SIZE
+FORMAT, VERSION = "magan", 2  # version 1 is that of releases 1.x
 # The first bytes of a file written by torch.save: an archive, or a pickle in versions before 1.6.
 _ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80\x02"
 # Of AVE's features: BGR less ImageNet's mean, as for Keras's weights.
@@ -38,58 +30,42 @@ _ADVICE = {
     "WeaklySupervised_model.pth.tar": ". The authors published no weakly-supervised checkpoint: name the best.pth.tar "
     "of a run of yours",
 }
-_CONTENTS = {
-    "version": int,
-    "setting": str,
-    "config": dict,
-    "class_names": list,
-    "scores": dict,
-    "weights": dict,
-    "training": dict,
-    "segments": int | None,
-    "extraction": dict,
-}
 
 
 @dataclass
 class Checkpoint:
     """The weights of a network and their origin.
 
-    ``config`` and ``class_names`` are None for a published file; ``training`` is empty if no run can resume from it.
+    A ``published`` file has no ``class_names``, and a config that scores it as its authors do.
     """
 
     path: Path
     setting: str
     weights: dict[str, Tensor]
-    config: Config | None = None
+    config: Config
+    threshold: float  # of the event probability
+    published: bool = False
     class_names: list[str] | None = None
     scores: dict = field(default_factory=dict)  # epoch and accuracies of these weights
-    training: dict = field(default_factory=dict)  # optimizer, schedule, progress, best epoch so far, random states
+    training: dict = field(default_factory=dict)  # state to resume from; empty if no run can
     segments: int | None = None  # of a training video; None also in files of release 1.0
     extraction: dict = field(default_factory=dict)  # how the training features were made; empty if unknown
+    format_version: int = VERSION
 
-    @property
-    def published(self) -> bool:
-        """Whether the file is in the authors' format."""
-        return self.config is None
+    def network_class(self) -> type[Network]:
+        """The network that the weights are of."""
+        return network_class(self.config.network, self.setting)
 
-    def load_into(self, model: MAGAN) -> None:
+    def load_into(self, model: Network) -> None:
         """Put the weights into ``model``.
 
         Raises:
-            InputError: some do not fit, which the message lists, or are not finite; ``model`` is another variant.
+            InputError: some do not fit, which the message lists, or are not finite.
         """
-        found, expected = () if self.published else self.config.model.variant, model.config.variant
-        if found != expected and (self.published or self.weights.keys() != model.state_dict().keys()):
-            origin = "published by the authors, has" if self.published else "has"
-            raise InputError(
-                f"{self.path}: {origin} the weights of {_described(found)}, not of {_described(expected)}: give the "
-                "variants that it was trained with"
-            )
         try:
-            weights = from_published(self.weights, model) if self.published else self.weights
+            weights = model.from_published(self.weights) if self.published else self.weights
             model.load_state_dict(weights)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise InputError(f"{self.path}: the weights do not fit the network of the config: {error}") from error
         for name, weight in model.state_dict().items():
             if not weight.isfinite().all():
@@ -103,13 +79,9 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         InputError: the file is missing, damaged, not a checkpoint, holds code, or is of the other setting.
     """
     data = _read(path)
-    trailer = data[-_TRAILER_SIZE:]
-    ours = trailer.startswith(trailer_of(""))  # whatever the digest
-    if ours and trailer != trailer_of(hashlib.sha256(memoryview(data)[:-_TRAILER_SIZE]).hexdigest()):
-        raise InputError(f"{path}: is damaged, its checksum does not agree with its contents: copy it again")
     try:
         if data.startswith(_ARCHIVE):
-            _check_archive(data, checksums=not ours)
+            _check_archive(data)
         contents = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -119,12 +91,10 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
         reason = str(error).split("\n")[0][:200] or type(error).__name__
         raise InputError(f"{path}: is damaged or not a checkpoint: {reason}") from error
 
-    if published := published_weights(contents):
-        _check_weights(path, published)
-        checkpoint = Checkpoint(path, published_setting(published), published)
+    if (published := published_weights(contents)) and (network := recognized(published)):
+        config = published_config(network)
+        checkpoint = Checkpoint(path, network.setting, published, config, network.event_threshold, published=True)
     elif isinstance(contents, dict) and contents.get("format") == FORMAT:
-        if not ours:
-            raise InputError(f"{path}: is damaged, its checksum is missing: copy it again")
         checkpoint = _read_ours(path, contents)
     else:
         raise InputError(f"{path}: is neither a checkpoint of this program nor one that the authors published")
@@ -140,9 +110,6 @@ def load_checkpoint(path: Path, setting: str | None = None) -> Checkpoint:
 
 def _read(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            run = ", such as best.pth.tar in it" if path.is_dir() else ""
-            raise InputError(f"{path}: is not a regular file, expected a checkpoint{run}")
         with open(path, "rb") as file:
             begin = file.read(len(_ARCHIVE))
             if not begin.startswith((_ARCHIVE, _PICKLE)):  # before gigabytes of another file are read
@@ -151,65 +118,33 @@ def _read(path: Path) -> bytes:
             return file.read()
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist{_ADVICE.get(path.name, '')}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a directory, expected a checkpoint, such as best.pth.tar in it") from error
     except OSError as error:
         raise AccessError(f"{path}: cannot be read: {reason_of(error) or error}") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: cannot be read: it is too large for the memory") from error
 
 
-def _check_archive(data: bytes, checksums: bool) -> None:
-    """Check that an archive is uncompressed and, if asked to, that its checksums hold; torch.load checks neither."""
+def _check_archive(data: bytes) -> None:
+    """Check the archive's own checksums, which torch.load does not."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("its archive is compressed")
-        if checksums and (damaged := archive.testzip()):
+        if damaged := archive.testzip():
             raise ValueError(f"the checksum of {damaged} in it is wrong, copy it again")
 
 
 def _read_ours(path: Path, contents: dict) -> Checkpoint:
-    version = contents.get("version")
-    if isinstance(version, int) and version != VERSION:
-        raise InputError(f"{path}: has format version {version}, this program reads version {VERSION}")
+    version, setting = contents.get("version"), contents.get("setting")
+    if version not in range(1, VERSION + 1):
+        raise InputError(f"{path}: has format version {version}, this program reads versions up to {VERSION}")
+    if setting not in SETTING_NAMES:
+        raise InputError(f"{path}: its setting is {setting!r}, expected one of {', '.join(SETTING_NAMES)}")
+    config = parse_config(contents.get("config"), f"{path}, its config")
+    network = network_class(config.network, setting)
+    network_config(network, config)  # checks the values
+    threshold = contents.get("event_threshold") or config.training.event_threshold or network.event_threshold
     # best.pth.tar has no training; files of release 1.0 have neither segments nor extraction.
-    contents = {"training": {}, "segments": None, "extraction": {}, **contents}
-    for name, kind in _CONTENTS.items():
-        if not isinstance(contents.get(name), kind):
-            kind = getattr(kind, "__name__", kind)
-            raise InputError(f"{path}: was not written by this program: its {name} is not a {kind}")
-    weights, names = contents["weights"], contents["class_names"]
-    _check_weights(path, weights)
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: was not written by this program: its class_names are not names")
-    if contents["setting"] not in SETTING_NAMES:
-        raise InputError(
-            f"{path}: its setting is {contents['setting'][:80]!r}, expected one of {', '.join(SETTING_NAMES)}"
-        )
-    config = parse_config(contents["config"], f"{path}, its config")
+    others = {name: contents[name] for name in ("scores", "training", "segments", "extraction") if name in contents}
     try:
-        check_setting(config.model.variant, contents["setting"])
-    except ValueError as error:
-        raise InputError(f"{path}, its config: {error}") from error
-    scores, training, segments, extraction = (contents[n] for n in ("scores", "training", "segments", "extraction"))
-    return Checkpoint(path, contents["setting"], weights, config, names, scores, training, segments, extraction)
-
-
-def _check_weights(path: Path, weights: dict) -> None:
-    for name, weight in weights.items():
-        if not (
-            isinstance(name, str)
-            and isinstance(weight, Tensor)
-            and (weight.layout, weight.device.type) == (torch.strided, "cpu")
-            and weight.is_floating_point()
-        ):
-            raise InputError(
-                f"{path}: {str(name)[:80]!r} in it is not a tensor of floating-point numbers, as weights are"
-            )
-
-
-def _described(variant: tuple[str, ...]) -> str:
-    return f"variant {' '.join(variant)}" if variant else "the full network"
-
-
-def trailer_of(digest: str) -> bytes:
-    """The end of a checkpoint of ours: the zip comment with the SHA-256 of the bytes before it, in hexadecimal."""
-    return struct.pack("<H", _COMMENT_SIZE) + _COMMENT + digest.encode()
+        names, weights = contents["class_names"], contents["weights"]
+    except KeyError as error:
+        raise InputError(f"{path}: was not written by this program: it has no {error}") from error
+    return Checkpoint(path, setting, weights, config, threshold, class_names=names, format_version=version, **others)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from configs import MAGANConfig
+from model.config import MAGANConfig
 from model.layers.linear import Linear
 from model.layers.pooling import mean_and_max
 from model.layers.streams import side_by_side

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from configs import MAGANConfig
+from model.config import MAGANConfig
 from model.layers.attention import ResidualAttention
 from model.layers.linear import Linear
 from model.layers.streams import side_by_side
@@ -50,7 +50,7 @@ class MultimodalGate(nn.Module):
 
 
 class VideoScore(Linear):
-    """Scores of a video: per class, the mean of its ``top_segments`` highest segment scores."""
+    """Scores of a video: per class, the mean of its ``top_segments`` highest segment scores, or of all it has."""
 
     def __init__(self, config: MAGANConfig, num_classes: int) -> None:
         super().__init__(config.d_model, num_classes)
@@ -58,7 +58,7 @@ class VideoScore(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, t, d_model) to (b, K)."""
-        return super().forward(x).topk(self.top_segments, dim=1).values.mean(dim=1)
+        return super().forward(x).topk(min(self.top_segments, x.shape[1]), dim=1).values.mean(dim=1)
 
 
 class UnimodalGates(nn.Module):

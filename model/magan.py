@@ -1,22 +1,26 @@
 """MAGAN, the Modality-Aware Gated Attention Network: the paper's figure as code."""
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from configs import MAGANConfig
-from model.co_attention import CoAttention
+from model.co_attention import CoAttention, SpatialAttention
 from model.co_interaction import CoInteraction, Interactions, UnimodalGates
+from model.config import MAGANConfig
+from model.layers.attention import MultiHeadAttention
 from model.layers.streams import side_by_side
 from model.localization import Localization
+from model.network import Network, Observation
+from model.observation import observed
+from model.published import from_published, published_setting
 from model.refinement import Refinement
 from model.temporal_relations import Relations, TemporalRelations
 
-LossTerms = dict[str, Tensor]  # scalars by name, their sum ``loss`` first
 
-
-class MAGAN(nn.Module):
+class MAGAN(Network):
     """The part that both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
 
     A setting makes the whole network, then ``model.variants`` replaces what the config's variants change.
@@ -31,8 +35,8 @@ class MAGAN(nn.Module):
         num_classes: int,
         localization: type[Localization] = Localization,
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.mixes_videos = config.scope == "batch"
 
         # ---------------------------------------------------------------------------------------- refine
         self.refine_visual = Refinement(config, config.visual_dim)
@@ -55,7 +59,7 @@ class MAGAN(nn.Module):
 
         Args:
             visual: (b, t, h, w, 512), VGG-19 pool5 maps; any h and w.
-            audio: (b, t, 128), VGGish embeddings; any t from ``config.top_segments`` up.
+            audio: (b, t, 128), VGGish embeddings; any t.
 
         Raises:
             ValueError: a shape that does not fit; the message names it and what was expected.
@@ -91,14 +95,35 @@ class MAGAN(nn.Module):
         """The setting's outputs from the gated features."""
         raise NotImplementedError
 
-    def best_class(self, outputs: NamedTuple) -> Tensor:
-        """The class of each video (b,) that its segments have where they are events."""
-        raise NotImplementedError
+    def observed(self) -> AbstractContextManager[Callable[[NamedTuple], Observation]]:
+        """Record attention and gates while the network runs, see ``model.observation``."""
+        return observed(self)
 
-    def decide(self, outputs: NamedTuple) -> Tensor:
-        """The class of each segment (b, t): the video's best class where is_event is high enough, else background."""
-        is_event = torch.sigmoid(outputs.is_event.double()) > self.config.event_threshold
-        return torch.where(is_event, self.best_class(outputs).unsqueeze(-1), self.config.num_events)
+    @classmethod
+    def unmixed(cls, config: MAGANConfig) -> MAGANConfig:
+        return replace(config, scope="video")
+
+    def products(self) -> dict[str, nn.Parameter]:
+        """The weights and biases that go into a product as they are; some are scaled before it."""
+        scaled = set()
+        for module in self.modules():
+            if isinstance(module, Refinement):
+                scaled.update(module.attention.modules())
+            elif isinstance(module, SpatialAttention):
+                scaled.add(module.score)
+        return {
+            f"{place}.{name}": weight
+            for place, module in self.named_modules()
+            if isinstance(module, nn.Linear | MultiHeadAttention) and module not in scaled
+            for name, weight in module.named_parameters(recurse=False)
+        }
+
+    @classmethod
+    def recognizes(cls, weights: Mapping[str, Tensor]) -> bool:
+        return published_setting(weights) == cls.setting
+
+    def from_published(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return from_published(weights, self)
 
     def make_outputs(self, **values: Tensor | None) -> NamedTuple:
         """The ``outputs`` of the network, which may leave out some of the values."""
@@ -120,5 +145,3 @@ class MAGAN(nn.Module):
                 f"visual features have {visual.shape[0]} videos of {visual.shape[1]} segments, "
                 f"audio features {audio.shape[0]} of {audio.shape[1]}; expected the same"
             )
-        if visual.shape[1] < config.top_segments:
-            raise ValueError(f"videos have {visual.shape[1]} segments, expected at least {config.top_segments}")

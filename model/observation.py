@@ -1,4 +1,10 @@
-"""Record attention and gates of the network while it runs."""
+"""Record attention and gates of MAGAN while it runs.
+
+``visual_attention`` and ``audio_guided_attention``, m1 and m2 of CMGCA, are maps (b, t, r) with a sum of 1 over the
+regions. ``picture_gate`` and ``sound_gate``, the unimodal gates that read the picture and the sound, and
+``multimodal_gate``, m of CMGCI, which takes visual' alone at 1 and audio' alone at 0, are curves (b, t) in (0, 1). A
+variant may lack some of them.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,36 +15,21 @@ from torch import Tensor, nn
 
 from model.co_attention import SpatialAttention
 from model.co_interaction import MultimodalGate, UnimodalGates
-from model.magan import MAGAN
-
-
-class Observation(NamedTuple):
-    """Attention and gates of a forward pass over b videos of t segments with r regions; None if a variant lacks one."""
-
-    visual_attention: Tensor | None  # m1 of CMGCA: (b, t, r), a sum of 1 over the regions
-    audio_guided_attention: Tensor | None  # m2 of CMGCA: (b, t, r), likewise
-    picture_gate: Tensor | None  # the unimodal gate that reads the picture: (b, t), in (0, 1)
-    sound_gate: Tensor | None  # the unimodal gate that reads the sound: (b, t), in (0, 1)
-    multimodal_gate: Tensor | None  # m of CMGCI: (b, t), in (0, 1); 1 takes visual' alone, 0 audio' alone
-
-    @property
-    def absent(self) -> list[str]:
-        """The names, in words, of the attention and gates that the network lacks."""
-        return [name.replace("_", " ") for name, values in self._asdict().items() if values is None]
+from model.network import Network, Observation
 
 
 @contextmanager
-def observed(model: MAGAN) -> Iterator[Callable[[], Observation]]:
-    """Record attention and gates of ``model``; gives a function that returns those of the last forward pass."""
+def observed(model: Network) -> Iterator[Callable[[NamedTuple], Observation]]:
+    """Record attention and gates of ``model``; gives a function of its last outputs that returns them."""
     outputs: dict[nn.Module, Tensor] = {}
     modules = _observed_modules(model)
     handles = [
         module.register_forward_hook(lambda module, _, output: outputs.__setitem__(module, output))
-        for module in (*modules.values(), model)
+        for module in modules.values()
     ]
 
-    def last() -> Observation:
-        b, t = outputs[model].is_event.shape
+    def last(of_model: NamedTuple) -> Observation:
+        b, t = of_model.is_event.shape
         recorded = {name: outputs[module] for name, module in modules.items()}
         for name in recorded.keys() & {"visual_attention", "audio_guided_attention"}:
             recorded[name] = recorded[name].view(b, t, -1)
@@ -46,7 +37,7 @@ def observed(model: MAGAN) -> Iterator[Callable[[], Observation]]:
             recorded[name] = torch.sigmoid(recorded[name]).squeeze(-1)  # the gate's Linear is what was recorded
         if "multimodal_gate" in recorded:
             _, recorded["multimodal_gate"] = recorded["multimodal_gate"]
-        return Observation(*map(recorded.get, Observation._fields))
+        return recorded
 
     try:
         yield last
@@ -55,7 +46,7 @@ def observed(model: MAGAN) -> Iterator[Callable[[], Observation]]:
             handle.remove()
 
 
-def _observed_modules(model: MAGAN) -> dict[str, nn.Module]:
+def _observed_modules(model: Network) -> dict[str, nn.Module]:
     """The modules that give what is observed; a variant has others in some places."""
     branch, interaction = model.co_attention.audio_to_visual, model.co_interaction
     modules = {}

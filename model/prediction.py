@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs import CONFIGS, PUBLISHED_VALUES, load_config
 from configs.ave import EVENTS
 from model.checkpoint import load_checkpoint
-from model.magan import MAGAN
-from model.observation import Observation, observed
-from model.settings import MODELS
+from model.network import Decisions, Network
+from model.registry import make_network, network_config
 from utils.arithmetic import allow_tf32, finite, for_decision, has_float64, parameter_dtype
 from utils.errors import InputError
 
@@ -41,17 +39,18 @@ class Prediction(NamedTuple):
     events: list[Event]
     classes: np.ndarray  # (t,), int64; background is the class after the events
     event_probability: np.ndarray  # (t,), float64, that a second shows an event
-    class_probability: np.ndarray  # (t, K), float64, over the events; weakly, K counts background as the last class
-    observation: Observation | None = None  # if asked for: NumPy, float32, attention (t, h, w) and gates (t,)
+    class_probability: np.ndarray  # (t, C), float64; C counts the events, and background last if it is scored
+    observation: dict[str, np.ndarray] | None = None  # if asked for: float32, by name, maps (t, h, w) and curves (t,)
 
 
-class TrainedMAGAN:
-    """A network for prediction. ``load_magan`` makes one from a checkpoint.
+class TrainedNetwork:
+    """A network for prediction. ``load_network`` makes one from a checkpoint.
 
     Args:
         network: with its weights, in evaluation mode.
         class_names: of its events.
         segments: length in seconds of the videos that it was trained on, and of the windows that it reads.
+        threshold: of the event probability, above which a second shows an event.
         extraction: how the features that it was trained on were made, as far as known: ``preprocessing`` of the
             pictures, ``weights``, and other settings of ``tools.extract_features``.
         scores: of the checkpoint, such as accuracies.
@@ -59,15 +58,17 @@ class TrainedMAGAN:
 
     def __init__(
         self,
-        network: MAGAN,
+        network: Network,
         class_names: Sequence[str],
         segments: int,
+        threshold: float,
         extraction: Mapping[str, object] | None = None,
         scores: Mapping[str, object] | None = None,
     ) -> None:
         self.network = network
         self.class_names = list(class_names)
         self.segments = segments
+        self.threshold = threshold
         self.extraction = dict(extraction or {})
         self.scores = dict(scores or {})
 
@@ -81,7 +82,8 @@ class TrainedMAGAN:
         Args:
             visual: (t, h, w, 512) or (b, t, h, w, 512), NumPy or torch, any float type.
             audio: (t, 128) or (b, t, 128), likewise.
-            observe: keep attention and gates, too, averaged like the probabilities: 1.4 MB an hour for 7 x 7 maps.
+            observe: keep what the network observes, too, averaged like the probabilities: 1.4 MB an hour of MAGAN's
+                attention and gates for 7 x 7 maps.
 
         Returns:
             A ``Prediction``, or a list of b.
@@ -147,44 +149,45 @@ class TrainedMAGAN:
 
     def _predictions(self, parts: Iterable[tuple[Tensor, Tensor]], observe: bool) -> list[Prediction]:
         """The predictions for b videos whose features (b, t, ...) come in parts."""
-        values = {name: each.cpu().numpy() for name, each in self._per_second(parts, observe).items()}
-        event, classes = values.pop("event"), values.pop("classes")
-        if not (np.isfinite(event).all() and np.isfinite(classes).all()):
+        values = {name: each.cpu() for name, each in self._per_second(parts, observe).items()}
+        decisions = Decisions(*(values.pop(name) for name in Decisions._fields))
+        if not all(each.isfinite().all() for each in decisions):
             raise ValueError("the network's outputs are not finite: the features are too large for its arithmetic")
+        decided = decisions.classes(self.threshold, len(self.class_names)).numpy()
+        probability = (decisions.event_probability * decisions.best_probability).numpy()
+        event, classes = (each.numpy() for each in decisions)
         return [
-            self._prediction(event[i], classes[i], _observation(values, i) if observe else None)
+            Prediction(
+                events_of(decided[i], probability[i], self.class_names),
+                decided[i],
+                event[i],
+                classes[i],
+                {name: each[i].numpy() for name, each in values.items()} if observe else None,
+            )
             for i in range(len(event))
         ]
 
     @torch.inference_mode()
     def _per_second(self, parts: Iterable[tuple[Tensor, Tensor]], observe: bool) -> dict[str, Tensor]:
-        """``event`` probability (b, t) and probability of ``classes`` (b, t, K), float64, and what is observed.
+        """The fields of ``Decisions``, (b, t) and (b, t, C), and what is observed, float32, by name.
 
         Means over the windows that show a second. Nothing here waits for the device.
         """
         allow_tf32(False)
         windows = Windows(parts, self.segments)
         found: list[tuple[int, dict[str, Tensor]]] = []  # of each window: its first second, values (b, t, ...)
-        with observed(self.network) if observe else nullcontext() as observation:
+        with self.network.observed() if observe else nullcontext() as observed:
             for start, visual, audio in windows:
-                outputs = for_decision(self.network(visual, audio))
-                event = torch.sigmoid(outputs.is_event.double())
-                classes = self.network.class_probability(outputs).double().unsqueeze(1)  # (b, 1, K)
-                values = {"event": event, "classes": classes.expand(-1, self.segments, -1)}
-                if observation:
-                    for name, each in observation()._asdict().items():
-                        if each is not None:
-                            regions = visual.shape[2:4] if each.ndim == 3 else ()
-                            values[name] = each.float().view(*each.shape[:2], *regions)  # (b, t, h, w) or (b, t)
+                outputs = self.network(visual, audio)
+                event, classes = self.network.decisions(for_decision(outputs))
+                if classes.ndim == 2:
+                    classes = classes.unsqueeze(1).expand(-1, self.segments, -1)
+                values = {"event_probability": event, "class_probability": classes}
+                for name, each in (observed(outputs) if observe else {}).items():
+                    regions = visual.shape[2:4] if each.ndim == 3 else ()
+                    values[name] = each.float().view(*each.shape[:2], *regions)  # (b, t, h, w) or (b, t)
                 found.append((start, values))
         return {name: _mean(found, name, windows.length) for name in found[0][1]}
-
-    def _prediction(self, event: np.ndarray, classes: np.ndarray, observation: Observation | None = None) -> Prediction:
-        config = self.network.config
-        best = classes.argmax(axis=-1)
-        decided = np.where(event > config.event_threshold, best, config.num_events)
-        events = events_of(decided, event * classes.max(axis=-1), self.class_names)
-        return Prediction(events, decided, event, classes, observation)
 
 
 def events_of(classes: np.ndarray, probability: np.ndarray, names: Sequence[str]) -> list[Event]:
@@ -206,11 +209,6 @@ def _mean(found: Sequence[tuple[int, dict[str, Tensor]]], name: str, length: int
         total[:, start : start + t] += values[name]
         count[start : start + t] += 1
     return (total / count)[:, :length]
-
-
-def _observation(values: Mapping[str, np.ndarray], video: int) -> Observation:
-    """Attention and gates of a video among ``values`` (b, t, ...) by name."""
-    return Observation(*(values[name][video] if name in values else None for name in Observation._fields))
 
 
 def _as_numbers(modality: str, features: object) -> np.ndarray:
@@ -266,12 +264,12 @@ def _cut(features: Tensor, begin: int, size: int) -> Tensor:
     return features[:, begin : begin + size]
 
 
-def load_magan(
+def load_network(
     checkpoint: str | PathLike,
     device: str | torch.device = "cpu",
     class_names: Sequence[str] | None = None,
     segments: int | None = None,
-) -> TrainedMAGAN:
+) -> TrainedNetwork:
     """Load a checkpoint of either setting, ours or the authors', for prediction.
 
     A checkpoint of ours predicts in scope ``video``, whatever scope its config has, so that a prediction does not
@@ -289,25 +287,19 @@ def load_magan(
         ValueError: the number of class names or segments does not fit the network.
     """
     loaded = load_checkpoint(Path(checkpoint))
-    config = loaded.config
-    if loaded.published:
-        config = load_config(CONFIGS[loaded.setting]).with_values(PUBLISHED_VALUES, "published values")
-    elif config.model.scope != "video":
-        log.warning(
-            "warning: %s was trained in scope %s and predicts in scope video, which it was not trained for",
-            checkpoint,
-            config.model.scope,
-        )
-        config = config.with_values({"scope": "video"}, "scope of prediction")
-    segments = segments or loaded.segments or AVE_SEGMENTS
-    if segments < config.model.top_segments:
-        raise ValueError(f"segments is {segments}, expected at least {config.model.top_segments} (top_segments)")
-    names = class_names or loaded.class_names or EVENTS
-    if len(names) != config.model.num_events:
-        raise ValueError(f"{len(names)} class names, expected {config.model.num_events}, one per event of the network")
-    network, dtype = MODELS[loaded.setting](config.model), parameter_dtype(config.training.precision)
+    kind = loaded.network_class()
+    config = network_config(kind, loaded.config)
+    if not loaded.published and (unmixed := kind.unmixed(config)) != config:
+        log.warning("warning: %s predicts each video alone, and was trained with attention over the batch", checkpoint)
+        config = unmixed
+    names, dtype = class_names or loaded.class_names or EVENTS, parameter_dtype(loaded.config.training.precision)
+    network = make_network(kind, config, str(checkpoint))
+    if len(names) != network.config.num_events:
+        expected = f"expected {network.config.num_events}, one per event of the network"
+        raise ValueError(f"{len(names)} class names, {expected}")
     if dtype == torch.float64 and not has_float64(torch.device(device)):
         raise InputError(f"{checkpoint}: predicts in float64, which {device} does not have: use the CPU (--gpu cpu)")
     network.to(device, dtype)
     loaded.load_into(network)
-    return TrainedMAGAN(network.eval(), names, segments, loaded.extraction, loaded.scores)
+    segments = segments or loaded.segments or AVE_SEGMENTS
+    return TrainedNetwork(network.eval(), names, segments, loaded.threshold, loaded.extraction, loaded.scores)

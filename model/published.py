@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.magan import MAGAN
+from model.network import Network
 
 PREFIX = "module."
 WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -141,7 +141,7 @@ def published_setting(contents: Mapping[str, Tensor]) -> str:
     return "supervised" if f"{PREFIX}v_fc.weight" in contents else "weakly"
 
 
-def published_parts(model: MAGAN) -> dict[str, Part]:
+def published_parts(model: Network) -> dict[str, Part]:
     """The part of our parameters for each of their entries that affects an output, by its name without prefix."""
     parts = {}
     for key, tensor in model.state_dict().items():
@@ -157,7 +157,7 @@ def published_parts(model: MAGAN) -> dict[str, Part]:
     return parts
 
 
-def from_published(contents: Mapping[str, Tensor], model: MAGAN) -> dict[str, Tensor]:
+def from_published(contents: Mapping[str, Tensor], model: Network) -> dict[str, Tensor]:
     """Our state dict for ``model`` from the contents of a published file.
 
     Raises:

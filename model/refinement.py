@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from configs import MAGANConfig
+from model.config import MAGANConfig
 from model.layers.attention import MultiHeadAttention
 from model.layers.dropout import Dropout
 from model.layers.linear import Linear

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from configs import MAGANConfig
 from model.co_interaction import Interactions, UnimodalGates, softmax
-from model.magan import MAGAN, LossTerms
+from model.config import MAGANConfig, SupervisedConfig
+from model.magan import MAGAN
+from model.network import Decisions, LossTerms
 from model.temporal_relations import Relations
 from model.variants import apply_variants
 
@@ -44,7 +45,9 @@ class SupervisedMAGAN(MAGAN):
 
     setting = "supervised"
     outputs: type[NamedTuple] = SupervisedOutputs  # of forward
-    class_terms: ClassVar = {"event": 1, "um_score": 0.5, "mm_score": 0.5}  # of the loss, with their weights in it
+    Config = SupervisedConfig
+    event_threshold = 0.7
+    published_values: ClassVar = {"config": "main.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)
@@ -93,17 +96,9 @@ class SupervisedMAGAN(MAGAN):
                 loss = loss.add(terms[f"{gate}_gate"] + terms[f"{gate}_score"], alpha=0.5)
         return {"loss": loss, **terms}
 
-    def best_class(self, outputs: SupervisedOutputs) -> Tensor:
-        """The event of each video (b,) with the highest score."""
-        return outputs.event.argmax(dim=-1)
-
-    def class_probability(self, outputs: SupervisedOutputs) -> Tensor:
-        """(b, K), float64: the probability that each event is the video's."""
-        return torch.softmax(outputs.event.double(), dim=-1)
-
-    def correct(self, outputs: SupervisedOutputs, labels: Tensor) -> Tensor:
-        """Whether the decision on each segment (b, t) agrees with its training label (b, t, K + 1)."""
-        return self.decide(outputs) == labels.argmax(dim=-1)
+    def decisions(self, outputs: SupervisedOutputs) -> Decisions:
+        """The probability of an event in each segment, and of each event (b, K) in the video."""
+        return Decisions(torch.sigmoid(outputs.is_event.double()), torch.softmax(outputs.event.double(), dim=-1))
 
 
 def published_gate_term(outputs: SupervisedOutputs, gate: str, segment_has_event: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from configs import MAGANConfig
+from model.config import MAGANConfig
 from model.layers.attention import ResidualAttention, ResidualFeedForward
 from model.layers.linear import Linear
 from model.layers.streams import side_by_side

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from configs import MAGANConfig
 from model.co_interaction import Interactions, UnimodalGates, softmax
+from model.config import MAGANConfig, WeaklySupervisedConfig
 from model.localization import GatedLocalization
-from model.magan import MAGAN, LossTerms
+from model.magan import MAGAN
+from model.network import Decisions, LossTerms
 from model.temporal_relations import Relations
 from model.variants import apply_variants
 
@@ -46,7 +47,8 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     setting = "weakly"
     outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
-    class_terms: ClassVar = {"event": 1, "gate": 1}  # of the loss, with their weights in it
+    Config = WeaklySupervisedConfig
+    published_values: ClassVar = {"config": "weak.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
@@ -82,23 +84,15 @@ class WeaklySupervisedMAGAN(MAGAN):
             terms["gate"] = self.gate_term(outputs, labels)
         return {"loss": sum(terms.values()), **terms}
 
-    def best_class(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """The class of each video (b,) with the highest score; background is one of them."""
-        return self.class_score(outputs).argmax(dim=-1)
-
     def class_score(self, outputs: WeaklySupervisedOutputs) -> Tensor:
         """(b, K), the sum of the scores that there are."""
         return joined(operator.add, outputs.event, outputs.gate_score)
 
-    def class_probability(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """(b, K), float64: the scores that the decision compares, normalised to a sum of 1."""
+    def decisions(self, outputs: WeaklySupervisedOutputs) -> Decisions:
+        """The probability of an event in each segment, and the scores of the video (b, K), normalised to a sum of 1."""
         scores = (score.double() for score in (outputs.event, outputs.gate_score) if score is not None)
         score = joined(operator.add, *scores)
-        return score / score.sum(dim=-1, keepdim=True)
-
-    def correct(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
-        """Whether the best class of each video (b,) is its training label (b, K); segments have no labels."""
-        return self.best_class(outputs) == labels.argmax(dim=-1)
+        return Decisions(torch.sigmoid(outputs.is_event.double()), score / score.sum(dim=-1, keepdim=True))
 
 
 def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:

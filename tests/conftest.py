@@ -37,13 +37,6 @@ def write_data(folder: Path, videos: int = 60, noisy: int = 3, map_size: int = 2
     write_synthetic_ave(folder, generator, generator.annotations(videos), noisy, "float16")
 
 
-def shrink(config: Path) -> None:
-    """Make the network of a config file small."""
-    contents = json.loads(config.read_text(encoding="utf-8"))
-    contents["model"] |= SMALL
-    config.write_text(json.dumps(contents), encoding="utf-8")
-
-
 @pytest.fixture(scope="session")
 def run() -> Run:
     """Run a command as its user does, an entry script or a module: ``run("supv_main.py", "--gpu", 0)``."""

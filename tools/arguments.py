@@ -31,11 +31,12 @@ def gpu_option() -> argparse.ArgumentParser:
     return _option("--gpu", default="0", metavar="N", help=GPU_HELP)
 
 
-def evaluation_options() -> argparse.ArgumentParser:
+def evaluation_options(split: bool = True) -> argparse.ArgumentParser:
     """What to evaluate, ``checkpoint_of`` the parsed ``source``, and on which data, split and device."""
     parser = argparse.ArgumentParser(add_help=False, parents=[gpu_option()])
     add = parser.add_argument
-    add("--split", choices=SPLITS, default="test", help="split to score (default: test)")
+    if split:
+        add("--split", choices=SPLITS, default="test", help="split to score (default: test)")
     add("source", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or checkpoint, ours or published")
     help = f"features in the AVE layout (default: those of the run; {DATA_ROOT} if it has none)"
     add("--data_root", type=Path, metavar="DIR", help=help)

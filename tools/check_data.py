@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs import CONFIGS, load_config
 from dataset.doctor import check_folder
 from dataset.doctor.report import ERROR, NOTE, WARNING, Report
 from dataset.layout import ANNOTATIONS, FILES, find_file
@@ -52,7 +51,7 @@ def file_row(report: Report, name: str) -> tuple[str, ...]:
     return (path.name, FILES[name].key, str(data.shape), str(data.dtype), size, verdict)
 
 
-def check(root: Path, config: Path, full: bool) -> int:
+def check(root: Path, full: bool) -> int:
     """Check a folder and print the report; gives the exit status."""
     if not root.is_dir():
         raise InputError(f"{root}: not a directory, expected one with the files of the AVE layout")
@@ -60,21 +59,17 @@ def check(root: Path, config: Path, full: bool) -> int:
     def progress(name: str, parts: Sequence[slice]) -> Iterable[slice]:
         return Progress(f"reading {name}", print_freq=len(parts) // 10 + 1).track(parts, total=len(parts))
 
-    model = load_config(config).model
-    report = check_folder(root, model, full=True, progress=progress) if full else check_folder(root, model)
+    report = check_folder(root, full=True, progress=progress) if full else check_folder(root)
     print(text(report))
     return 0 if any(map(report.can_run, report.settings)) else 1
 
 
 def main() -> None:
     parser = tool_parser("check_data", __doc__, data_root_option("directory to check"))
-    add = parser.add_argument
-    help = "gives the number of events and the widths of the features (default: configs/main.json)"
-    add("--config", type=Path, default=CONFIGS["supervised"], metavar="FILE", help=help)
-    add("--full", action="store_true", help="read every value of the features")
+    parser.add_argument("--full", action="store_true", help="read every value of the features")
     args = parser.parse_args()
     log_to_terminal()
-    sys.exit(check(args.data_root, args.config, args.full))
+    sys.exit(check(args.data_root, args.full))
 
 
 if __name__ == "__main__":

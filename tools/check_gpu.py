@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch.utils._pytree import tree_leaves
 
-from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, MAGANConfig, load_config
+from configs import CONFIGS, FEEDS, PRECISIONS, ROOT, SCRIPTS, load_config
 from dataset import AVEFolder
 from dataset.batches import Batches
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
@@ -38,8 +37,8 @@ from engine.evaluation import evaluate
 from engine.feeds import make_feed
 from engine.run_folder import LAST, METRICS
 from engine.training import Feeds, Trainer
-from model import MODELS
 from model.published import from_published
+from model.registry import NETWORKS, network_config
 from tools.arguments import gpu_option, tool_parser
 from tools.benchmark.__main__ import EPOCH_VIDEOS
 from tools.benchmark.measurements import Conditions, measure_epoch, write_features
@@ -90,15 +89,15 @@ class Machine:
         small_data = folder / "small-data"
         small_data.mkdir()
         widths = SMALL["visual_dim"], SMALL["audio_dim"]
-        generator = SyntheticAVE(MAGANConfig.num_events, signal=2, map_size=2, seed=0, widths=widths)
-        annotations = generator.annotations(MAGANConfig.num_events)
+        generator = SyntheticAVE(28, signal=2, map_size=2, seed=0, widths=widths)
+        annotations = generator.annotations(28)
         write_synthetic_ave(small_data, generator, annotations, num_noisy=1, dtype="float32")
         # Two batches an epoch, too few for a CUDA graph.
         self.small_batches = ("--data_root", small_data, "--b", SMALL_VIDEOS)
-        for setting in MODELS:
+        for setting in NETWORKS["magan"]:
             torch.save(seeded.published_checkpoint(setting), folder / f"{setting}.pth.tar")
             config = load_config(CONFIGS[setting])
-            no_dropout = {name: 0.0 for name in asdict(config.model) if name.endswith("dropout")}
+            no_dropout = {name: 0.0 for name in config.model if name.endswith("dropout")}
             # The small network is the supervised one, the first.
             for name, values in (("small", SMALL), ("small-no-dropout", SMALL | no_dropout), (setting, no_dropout)):
                 if (folder / f"{name}.json").exists():
@@ -155,10 +154,13 @@ class Machine:
         values = {"precision": precision, "batch_size": VIDEOS}
         config = load_config(CONFIGS["supervised"]).with_values(values, "check_gpu")
         dtype = parameter_dtype(precision)
-        dataset = AVEFolder(self.data, config.model, dtype).split("train")
+        network = NETWORKS["magan"]["supervised"]
+        config = config.with_values({"event_threshold": network.event_threshold}, "check_gpu")
+        own = network_config(network, config)
+        dataset = AVEFolder(self.data, own, dtype).split("train")
         feed = make_feed("device", dataset, Batches(VIDEOS, VIDEOS, seed=0), 0, self.device)
         torch.manual_seed(0)
-        model = MODELS["supervised"](config.model).to(self.device, dtype)
+        model = network(own).to(self.device, dtype)
         return Trainer(model, config, Feeds(feed, feed, feed), None, [], self.device, math.inf, Ranks(), cuda_graph)
 
     @staticmethod
@@ -203,8 +205,10 @@ def check_parity(machine: Machine, setting: str, precision: str) -> str:
     visual, audio, _ = (tensor.to(machine.device, dtype) for tensor in seeded.inputs())
     allow_tf32(False)
     for scope in seeded.SCOPES:
-        config = load_config(CONFIGS[setting]).with_values({"scope": scope}, "check_gpu").model
-        model = MODELS[setting](config).to(machine.device, dtype).eval()
+        config = network_config(
+            NETWORKS["magan"][setting], load_config(CONFIGS[setting]).with_values({"scope": scope}, "check_gpu")
+        )
+        model = NETWORKS["magan"][setting](config).to(machine.device, dtype).eval()
         model.load_state_dict(from_published(seeded.published_checkpoint(setting), model))
         with torch.inference_mode():
             outputs = model(visual, audio)
@@ -228,8 +232,8 @@ def check_failed_capture(machine: Machine) -> str:
     losses = []
     for cuda_graph in (False, True):
         trainer = machine.trainer("fp64", cuda_graph)
-        correct = trainer.model.correct  # whose result is waited for, which no capture allows
-        trainer.model.correct = lambda *args, correct=correct: correct(*args) & bool(correct(*args).any())
+        correct = trainer.correct  # whose result is waited for, which no capture allows
+        trainer.correct = lambda *args, correct=correct: correct(*args) & bool(correct(*args).any())
         losses.append([machine.train_epoch(trainer) for _ in range(EPOCHS)])
     if not trainer.captured_step.failed:
         raise CheckError("a step that waits for the GPU was captured")
@@ -240,7 +244,15 @@ def check_evaluation(machine: Machine, precision: str) -> str:
     """Replayed evaluation is the launched one to the last bit."""
     machine.require_cuda()
     trainer = machine.trainer(precision, cuda_graph=True)
-    arguments = (trainer.model, trainer.feeds.test, machine.device, precision, Progress("", 1 << 62), trainer.ranks)
+    arguments = (
+        trainer.model,
+        trainer.feeds.test,
+        machine.device,
+        precision,
+        0.5,
+        Progress("", 1 << 62),
+        trainer.ranks,
+    )
     launched = evaluate(*arguments)
     for _ in range(WARM_UP + 2):
         replayed = evaluate(*arguments, batches_captured=trainer.captured_batches)
@@ -346,9 +358,9 @@ class Check(NamedTuple):
 
 def plan(machine: Machine) -> Iterator[Check]:
     """All checks, in their order."""
-    for setting, precision in product(MODELS, OUTPUT_TOLERANCE):
+    for setting, precision in product(NETWORKS["magan"], OUTPUT_TOLERANCE):
         yield Check(f"parity {setting} {precision}", partial(check_parity, machine, setting, precision))
-    for setting, precision in product(MODELS, PRECISIONS):
+    for setting, precision in product(NETWORKS["magan"], PRECISIONS):
         name = f"training {setting} {precision}"
         yield Check(name, partial(machine.train_as_published, name.replace(" ", "-"), setting, precision), True)
     for precision in PRECISIONS:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from configs import ROOT, SETTING_NAMES, MAGANConfig
+from configs import ROOT, SETTING_NAMES
 from dataset import AVEFolder
 from engine.evaluation.measures import Measures, from_columns
 from engine.evaluation.summary import measures_text
 from engine.run_folder import BEST, METRICS
+from model.network import NetworkConfig
 from utils.command import run_command
 from utils.errors import InputError
 from utils.packages import require_packages
@@ -64,7 +65,7 @@ def main() -> None:
         measures[SETTING_NAMES[setting]] = measures_at_best_val_epoch(ROOT / folder / METRICS)
         reports[setting] = run("-m", "tools.report", folder, *common, capture=True).strip()
 
-    test = AVEFolder(ROOT / args.data, MAGANConfig(), torch.float32).split("test")
+    test = AVEFolder(ROOT / args.data, NetworkConfig(), torch.float32).split("test")
     print("\nTest split of the synthetic data, at the epoch that is best on val:")
     print(measures_text(measures, test.labels.argmax(dim=-1).numpy(), test.labels.shape[-1] - 1))
     print(f"Data: {args.data}")

@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import CONFIGS
 from dataset.annotations import read_annotations, segment_labels
 from dataset.hdf5 import stored_in
 from dataset.layout import ANNOTATIONS, FILES, segment_label_file
@@ -196,7 +195,7 @@ def prepare(data_root: Path, wanted: Sequence[Download]) -> int:
         labels = segment_labels(read_annotations(data_root / ANNOTATIONS, NUM_SEGMENTS), NUM_SEGMENTS)
         write_files(data_root, {"right_labels.h5": labels})
         log.info("%s: made from the annotations", data_root / "right_labels.h5")
-    return check(data_root, CONFIGS["supervised"], full=False)
+    return check(data_root, full=False)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import MAGANConfig
 from dataset.annotations import Annotation, class_names, read_annotations, segments_are_seconds
 from dataset.doctor.features import Progress, check_features
 from dataset.doctor.labels import check_labels
@@ -30,7 +29,6 @@ from utils.wording import command_line
 
 def check_folder(
     root: Path,
-    config: MAGANConfig,
     settings: tuple[str, ...] = tuple(TRAINING_FILES),
     full: bool = False,
     progress: Progress = lambda name, parts: parts,
@@ -38,7 +36,6 @@ def check_folder(
     """Check a data folder.
 
     Args:
-        config: of the network to train: the folder must have its feature widths and number of events.
         settings: those to report on; features that none of them needs are not read.
         full: read every feature, not only some rows of each file.
         progress: wraps the loop over the parts of a feature file.
@@ -46,9 +43,7 @@ def check_folder(
     report = Report(root, settings)
     _open_files(report)
     annotations = _read_annotations(report)
-    widths = {"events": config.num_events, "visual_dim": config.visual_dim, "audio_dim": config.audio_dim}
-    report.size = common_size(report.data, annotations or (), AVE._replace(**widths))
-    _compare_with_config(report, config)
+    report.size = common_size(report.data, annotations or (), AVE)
     annotations = annotations and _check_annotations(report, annotations)
     _check_extraction(report)
     check_features(report, full, progress)
@@ -57,13 +52,13 @@ def check_folder(
     return report
 
 
-def require_valid_data(root: Path, config: MAGANConfig, setting: str) -> list[str]:
+def require_valid_data(root: Path, setting: str) -> list[str]:
     """Check a data folder quickly before training; gives the warnings.
 
     Raises:
         InputError: lists every error that concerns the setting.
     """
-    report = check_folder(root, config, (setting,))
+    report = check_folder(root, (setting,))
     if errors := report.of(ERROR):
         raise InputError(
             "\n".join([*map(_text, errors), f"See also: {command_line('check_data', '--data_root', root)}"])
@@ -127,23 +122,6 @@ def _read_annotations(report: Report) -> list[Annotation] | None:
     with report.checking(ANNOTATIONS):
         return read_annotations(path)
     return None
-
-
-def _compare_with_config(report: Report, config: MAGANConfig) -> None:
-    expected = {"num_events": config.num_events, "visual_dim": config.visual_dim, "audio_dim": config.audio_dim}
-    found = dict(zip(expected, (report.size.events, report.size.visual_dim, report.size.audio_dim), strict=True))
-    if wrong := [name for name in expected if found[name] != expected[name]]:
-        differences = ", ".join(f"{name} {found[name]} where the config has {expected[name]}" for name in wrong)
-        flags = ["--data_root", report.root, "--out", "configs/mine.json"]
-        command = command_line(
-            "make_config", *flags, *(("--setting", "weakly") if report.settings == ("weakly",) else ())
-        )
-        report.add(
-            ERROR,
-            FEATURES,
-            f"{report.root}: has {differences}",
-            f"make a config for these data: {command}; then add --config configs/mine.json",
-        )
 
 
 def _check_annotations(report: Report, annotations: Sequence[Annotation]) -> Sequence[Annotation] | None:

@@ -1,4 +1,4 @@
-"""The threshold of the event probability, chosen by labels per segment, or by the labels of training videos alone."""
+"""The threshold of the event probability: by labels per segment of val, or by the labels of training videos alone."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,8 @@ def calibrated_threshold(evaluation: Evaluation) -> float:
 
     It lies halfway between two neighbouring probabilities of the split; of equally good ones it is the lowest.
     """
-    probability, order = evaluation.event_probability.flatten().sort(descending=True)
-    truth, best = (classes.flatten()[order] for classes in (evaluation.truth, evaluation.best_class))
+    probability, order = evaluation.decisions.event_probability.flatten().sort(descending=True)
+    truth, best = (classes.flatten()[order] for classes in (evaluation.truth, evaluation.decisions.best_class))
     # Segments that become correct less those that become wrong, with the first n of them as events.
     gain = (best == truth).int() - (truth == evaluation.num_events).int()
     gain = torch.cat([gain.new_zeros(1), gain.cumsum(0)])
@@ -81,7 +81,7 @@ def threshold_of_pasted(evaluation: Evaluation) -> float:
     It lies halfway, in logits, between what the labels say is background and the other segments. The background is that
     of videos without an event and what is pasted into the others, whose means count alike. Without any, it is 0.5.
     """
-    logits = torch.logit(evaluation.event_probability, eps=1e-12)
+    logits = torch.logit(evaluation.decisions.event_probability, eps=1e-12)
     is_event = evaluation.truth < evaluation.num_events
     has_event = is_event.any(dim=1, keepdim=True)
     background = [logits[~is_event & which] for which in (has_event, ~has_event)]

@@ -12,36 +12,26 @@ from engine.device.cuda_graph import CapturedBatches
 from engine.device.distributed import Ranks
 from engine.evaluation.measures import Measures, measure
 from engine.feeds import Feed
-from model.magan import MAGAN
-from model.observation import Observation, observed
+from model.network import Decisions, Network, Observation
 from utils.arithmetic import allow_tf32, autocast, finite, for_decision, to_device
 from utils.errors import InputError
 from utils.progress import Progress
 
 
-class Details(NamedTuple):
-    """Class probabilities, gates and attention; n, t, K, r count videos, segments, scored classes and regions."""
-
-    class_probability: Tensor  # (n, K), float64
-    observation: Observation  # (n, t) and (n, t, r), float64; None for what a variant has not
-
-
 class Evaluation(NamedTuple):
-    """The decisions of a network on a split, in the order of the split."""
+    """The decisions of a network on a split, in the order of its n videos of t segments."""
 
-    predicted: Tensor  # (n, t), classes; background is the class after the events
-    truth: Tensor  # (n, t), classes
-    event_probability: Tensor  # (n, t), float64, that a segment shows an event
+    decisions: Decisions
+    truth: Tensor  # (n, t), classes; background is the class after the events
     num_events: int
-    details: Details | None = None
-    best_class: Tensor | None = None  # (n, t), the class of each segment if it is an event
-    named: Tensor | None = None  # (n,), the event of each video with the highest score
-    dataset: AVEDataset | None = None  # the videos of the split
+    threshold: float  # of the event probability
+    dataset: AVEDataset  # the videos of the split
+    observation: Observation  # what the network observes, float64; empty if not asked for
 
-    def with_threshold(self, threshold: float) -> "Evaluation":
-        """The decisions with another threshold of the event probability."""
-        predicted = torch.where(self.event_probability > threshold, self.best_class, self.num_events)
-        return self._replace(predicted=predicted)
+    @property
+    def predicted(self) -> Tensor:
+        """The class of each segment (n, t)."""
+        return self.decisions.classes(self.threshold, self.num_events)
 
     @property
     def accuracy(self) -> float:
@@ -55,8 +45,13 @@ class Evaluation(NamedTuple):
 
     def measures(self) -> Measures:
         """All measures of localization."""
-        decisions = (self.event_probability.numpy(), self.named.numpy())
-        return measure(self.predicted.numpy(), self.truth.numpy(), self.num_events, *decisions)
+        return measure(
+            self.predicted.numpy(),
+            self.truth.numpy(),
+            self.num_events,
+            self.decisions.event_probability.numpy(),
+            self.decisions.named(self.num_events).numpy(),
+        )
 
 
 def result_line(accuracy: float) -> str:
@@ -66,18 +61,19 @@ def result_line(accuracy: float) -> str:
 
 @torch.inference_mode()
 def evaluate(
-    model: MAGAN,
+    model: Network,
     feed: Feed,
     device: torch.device,
     precision: str,
+    threshold: float,
     progress: Progress,
     ranks: Ranks,
-    detailed: bool = False,
+    observe: bool = False,
     batches_captured: CapturedBatches | None = None,
 ) -> Evaluation:
     """Predict every segment of a split with labels per segment, each on one of the ranks.
 
-    On CUDA, float32 products are computed without TF32. ``detailed`` also keeps all of ``Details``. With
+    On CUDA, float32 products are computed without TF32. ``observe`` keeps what the network observes. With
     ``batches_captured``, always of the same network and precision, batches are replayed as CUDA graphs.
 
     Raises:
@@ -86,10 +82,10 @@ def evaluate(
     model.eval()
     allow_tf32(False)
     batches: list[dict[str, Tensor]] = []
-    with observed(model) if detailed else nullcontext() as observation:
+    with model.observed() if observe else nullcontext() as observed:
 
         def predict(*tensors: Tensor) -> dict[str, Tensor]:
-            return evaluate_batch(model, Batch(*tensors), device, precision, observation)
+            return evaluate_batch(model, Batch(*tensors), device, precision, observed)
 
         for number, batch in enumerate(progress.track(feed.epoch(), total=len(feed))):
             share, _ = feed.batches.sizes(number)
@@ -101,46 +97,32 @@ def evaluate(
 
     shares = ranks.all_gather([{name: values.cpu() for name, values in results.items()} for results in batches])
     whole = {name: _merge_shares([[results[name] for results in share] for share in shares]) for name in batches[0]}
-    _require_finite(feed.dataset, whole["finite"], precision)
-    details = None
-    if detailed:
-        observation = Observation(*(whole.get(name) for name in Observation._fields))
-        details = Details(whole["class_probability"], observation)
-    decisions = (whole[name] for name in ("predicted", "truth", "event_probability"))
-    return Evaluation(*decisions, model.config.num_events, details, whole["best_class"], whole["named"], feed.dataset)
+    _require_finite(feed.dataset, whole.pop("finite"), precision)
+    decisions, truth = Decisions(*(whole.pop(name) for name in Decisions._fields)), whole.pop("truth")
+    return Evaluation(decisions, truth, model.config.num_events, threshold, feed.dataset, whole)
 
 
 def evaluate_batch(
-    model: MAGAN,
+    model: Network,
     batch: Batch,
     device: torch.device,
     precision: str,
-    observation: Callable[[], Observation] | None = None,
+    observed: Callable[[NamedTuple], Observation] | None = None,
 ) -> dict[str, Tensor]:
-    """``predicted``, ``truth``, ``event_probability`` and ``best_class`` of a batch, (b, t) each, and ``named``, (b,).
+    """The fields of ``Decisions`` for a batch, ``truth`` (b, t), and ``finite`` (b, 3).
 
-    And ``finite``, (b, 3): whether the visual features, the audio features and the outputs are. Nothing here waits for
-    the device. With the ``observation`` of ``observed(model)``, also the values of ``Details``.
+    The latter says whether the visual features, the audio features and the outputs are. Nothing here waits for the
+    device. With the function of ``model.observed()``, also what the network observes.
     """
     visual, audio = to_device(batch.visual, device, precision), to_device(batch.audio, device, precision)
     with autocast(device, precision):
         outputs = model(visual, audio)
-    scores = torch.cat([each for each in outputs if each is not None], dim=1)
+    scores = torch.cat([each.flatten(1) for each in outputs if each is not None], dim=1)
     are_finite = torch.stack([finite(values) for values in (visual, audio, scores)], dim=1)
-    outputs = for_decision(outputs)
-    class_probability = model.class_probability(outputs)
-    results = {
-        "predicted": model.decide(outputs),
-        "truth": batch.labels.argmax(dim=-1),
-        "event_probability": torch.sigmoid(outputs.is_event.double()),
-        "best_class": model.best_class(outputs).unsqueeze(-1).expand(outputs.is_event.shape),
-        "named": class_probability[:, : model.config.num_events].argmax(dim=-1),
-        "finite": are_finite,
-    }
-    if observation:
-        results["class_probability"] = class_probability
-        observed_values = for_decision(observation()._asdict())
-        results |= {name: values.double() for name, values in observed_values.items() if values is not None}
+    decisions = model.decisions(for_decision(outputs))
+    results = {**decisions._asdict(), "truth": batch.labels.argmax(dim=-1), "finite": are_finite}
+    if observed:
+        results |= {name: values.double() for name, values in for_decision(observed(outputs)).items()}
     return results
 
 

@@ -47,7 +47,7 @@ def measure(
     """
     correct, is_event, partial = predicted == truth, truth < num_events, partial_videos(truth, num_events)
     named = most_predicted_events(predicted, num_events) if named is None else named
-    events = _events(truth, num_events)
+    events = video_events(truth, num_events)
     return Measures(
         _percent(correct),
         *bootstrap_interval(correct),
@@ -78,7 +78,7 @@ def from_columns(split: str, row: Mapping[str, str | float | None]) -> Measures 
 
 def yardsticks(truth: np.ndarray, num_events: int) -> dict[str, Measures]:
     """Measures of two predictions that place nothing: the video's right event in every segment, always background."""
-    event, constant = _events(truth, num_events)[:, None], np.zeros(truth.shape)
+    event, constant = video_events(truth, num_events)[:, None], np.zeros(truth.shape)
     return {
         "event everywhere": measure(np.broadcast_to(event, truth.shape), truth, num_events, constant),
         "all background": measure(np.full_like(truth, num_events), truth, num_events, constant),
@@ -154,7 +154,7 @@ def event_f1(predicted: np.ndarray, truth: np.ndarray, num_events: int) -> tuple
     return low, middle, high
 
 
-def _events(truth: np.ndarray, num_events: int) -> np.ndarray:
+def video_events(truth: np.ndarray, num_events: int) -> np.ndarray:
     """The event (n,) of each video, the largest index as in the loss; background if it has none."""
     events = np.where(truth < num_events, truth, -1).max(axis=1)
     return np.where(events < 0, num_events, events)

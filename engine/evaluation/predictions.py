@@ -38,7 +38,7 @@ def spreadsheet_safe(text: str) -> str:
 def write_predictions(path: Path, evaluation: Evaluation, class_names: Sequence[str], root: Path) -> None:
     """Write a detailed evaluation of a split of the data folder ``root`` as CSV, a line per segment.
 
-    ``class_probability`` is that of the video's best class, also on segments that are background because their
+    ``class_probability`` is that of the best class, also on segments that are background because their
     ``event_probability`` is below the threshold. Names and ids are ``spreadsheet_safe``. Ids that consist of letters,
     digits, - and _ stay as they are even if they begin with -, as some of AVE's do: they are harmless, and keys to
     other tables.
@@ -46,17 +46,14 @@ def write_predictions(path: Path, evaluation: Evaluation, class_names: Sequence[
     names = [*map(spreadsheet_safe, class_names), BACKGROUND]
     rows = evaluation.dataset.rows.tolist()
     ids = [each if PLAIN_ID.fullmatch(each) else spreadsheet_safe(each) for each in video_ids(root, rows)]
-    details = evaluation.details
-    best = details.class_probability.max(dim=-1).values
-    columns = (evaluation.predicted, evaluation.truth, evaluation.event_probability, best)
+    event_probability, best = evaluation.decisions.event_probability, evaluation.decisions.best_probability
+    columns = (evaluation.predicted, evaluation.truth, event_probability, best)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for row, video_id, predicted, truth, event_probability, class_probability in zip(
-        rows, ids, *map(torch.Tensor.tolist, columns), strict=True
-    ):
-        for second, (found, expected, probability) in enumerate(zip(predicted, truth, event_probability, strict=True)):
-            numbers = (f"{probability:.6f}", f"{class_probability:.6f}")
+    for row, video_id, *segments in zip(rows, ids, *map(torch.Tensor.tolist, columns), strict=True):
+        for second, (found, expected, *probabilities) in enumerate(zip(*segments, strict=True)):
+            numbers = (f"{probability:.6f}" for probability in probabilities)
             writer.writerow((row, video_id, second, names[expected], names[found], *numbers))
     with os_error_as_input_error(path), atomic_write(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

@@ -8,6 +8,8 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
+from utils.arithmetic import has_bfloat16
+
 
 class Linear(nn.Linear):
     """``nn.Linear`` that computes with ``linear``."""
@@ -55,16 +57,6 @@ class _Linear(torch.autograd.Function):
         of_rows = gradient.flatten(end_dim=-2).t()  # (d, n)
         of_x = gradient @ weight if ctx.needs_input_grad[0] else None
         return of_x, of_rows @ x.flatten(end_dim=-2), torch.mv(of_rows, _ones(of_rows.shape[1], x.dtype, x.device))
-
-
-@cache
-def has_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products, and oneDNN, which does them, may use them.
-
-    With AVX-512 alone, oneDNN emulates them: the products of a training step take 2.5 times as long as rounded ones.
-    """
-    emulates = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and not emulates
 
 
 @cache  # made in the steps before a CUDA graph is captured, which have the same batch size

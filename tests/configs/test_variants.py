@@ -7,8 +7,10 @@ from itertools import permutations
 
 import pytest
 
-from configs import CONFIGS, Config, MAGANConfig, load_config, parse_options
+from configs import CONFIGS, Config, load_config, parse_options
 from configs.variants import VARIANTS, check_setting, sorted_variants, variants_of
+from model import MAGANConfig
+from model.registry import NETWORKS, network_config
 from tests.processes import ROOT
 from utils.errors import InputError
 
@@ -23,7 +25,7 @@ def test_settings_share_all_parts_left_out_and_have_quirks_of_their_own():
 def test_combination_is_kept_in_one_order():
     names = ("no-refine-audio", "no-v2a", "no-interaction")
     assert {sorted_variants(order) for order in permutations(names)} == {names}
-    assert Config(MAGANConfig(variant=names[::-1])).as_dict()["model"]["variant"] == list(names)
+    assert MAGANConfig(variant=names[::-1]).variant == names
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_what_is_no_list_of_known_names_is_refused(tmp_path, value, said):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(contents))
     with pytest.raises(InputError) as error:
-        load_config(path)
+        network_config(NETWORKS["magan"]["supervised"], load_config(path))
     assert str(error.value).startswith(f"{path}: model: {said}")
 
 
@@ -76,7 +78,7 @@ def test_flag_takes_several_names():
     flags = ["--variant", "no-v2a", "no-a2v", "--lr", "0.5"]
     given = parse_options("Train.", "configs/main.json", "./run/", flags).overrides
     assert given == {"variant": ["no-v2a", "no-a2v"], "lr": 0.5}
-    assert Config().with_values(given, "command line").model.variant == ("no-a2v", "no-v2a")
+    assert Config().with_values(given, "command line").model["variant"] == ["no-v2a", "no-a2v"]
 
 
 @pytest.mark.parametrize("setting", CONFIGS)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.batches import Batches
 from dataset.features import FeatureFile
 from dataset.published import SOURCES
 from engine.feeds import StreamFeed
+from model import MAGANConfig
 from utils.errors import InputError
 
 NUM_VIDEOS, NUM_NOISY, T, K = 12, 3, 10, 3

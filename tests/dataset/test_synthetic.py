@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.annotations import read_annotations, segment_labels, video_labels
 from dataset.synthetic import NO_CLASS, SyntheticAVE, write_synthetic_ave
+from model import MAGANConfig
 from tests.processes import ENVIRONMENT, ROOT, Process, finished
 from tools import make_data
 from utils.errors import InputError

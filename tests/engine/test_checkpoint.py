@@ -37,17 +37,23 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path):
     assert trace.exists()
 
 
-def test_any_changed_bit_is_refused(best, tmp_path):
-    data = best.read_bytes()
-    damaged = tmp_path / "damaged.pth.tar"
-    chosen = random.Random(0)
-    places = [chosen.randrange(len(data)) for _ in range(60)] + list(range(-110, 0))
+def test_changed_bit_is_refused_or_changes_nothing(best, tmp_path):
+    """One in the values is refused; the archive's own entries have dates and padding that nothing reads."""
+    data, expected = best.read_bytes(), load_checkpoint(best)
+    damaged, chosen, refused = tmp_path / "damaged.pth.tar", random.Random(0), 0
+    places = [chosen.randrange(len(data)) for _ in range(100)]
     for place in places:
         flipped = bytearray(data)
         flipped[place] ^= 1 << chosen.randrange(8)
         damaged.write_bytes(flipped)
-        with pytest.raises(InputError, match=r"damaged|no checkpoint|neither"):
-            load_checkpoint(damaged)
+        try:
+            checkpoint = load_checkpoint(damaged)
+        except InputError:
+            refused += 1
+            continue
+        assert all(torch.equal(weight, expected.weights[name]) for name, weight in checkpoint.weights.items())
+        assert (checkpoint.config, checkpoint.scores) == (expected.config, expected.scores)
+    assert refused > 80
 
 
 def test_any_truncation_is_refused(best, tmp_path):
@@ -61,12 +67,12 @@ def test_any_truncation_is_refused(best, tmp_path):
 
 def test_checkpoint_is_an_ordinary_torch_file(best):
     assert torch.load(best, weights_only=True)["format"] == "magan"
-    assert zipfile.ZipFile(best).comment.startswith(b"magan-sha256:")
+    assert zipfile.ZipFile(best).testzip() is None
 
 
-@pytest.mark.parametrize("missing", [1, 90, 5_000, 100_000])
+@pytest.mark.parametrize("missing", [1, 5_000, 100_000])
 def test_disk_that_is_full_near_the_end_leaves_the_earlier_file(best, tmp_path, missing):
-    """The checksum has no room, or the end of the archive, its list of records, or a record."""
+    """The end of the archive has no room, or its list of records, or a record."""
     path, contents = tmp_path / "best.pth.tar", torch.load(best, weights_only=True)
     save_checkpoint(path, contents)
     earlier, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -84,7 +90,7 @@ def test_newer_format_is_named(best, tmp_path, monkeypatch):
     from model import checkpoint
 
     monkeypatch.setattr(checkpoint, "VERSION", 0)  # an older program
-    with pytest.raises(InputError, match="has format version 1, this program reads version 0"):
+    with pytest.raises(InputError, match="has format version 2, this program reads versions up to 0"):
         load_checkpoint(best)
 
 

@@ -6,10 +6,10 @@ import psutil
 import pytest
 import torch
 
-from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.batches import Batches
 from engine.feeds import ResidentFeed, StreamFeed, choose_feed
+from model import MAGANConfig
 from utils.errors import InputError
 
 CPU = torch.device("cpu")

@@ -2,17 +2,15 @@
 
 import csv
 import json
-import math
 import signal
 
-import numpy as np
 import pytest
 import torch
 
-from configs import MAGANConfig
-from engine.learning import LearningWatch, undecided_terms
-from model import MODELS
+from dataset.synthetic import SyntheticAVE, write_synthetic_ave
+from engine.learning import learns_nothing
 from tests.conftest import CONFIGS, SCRIPTS
+from tests.evaluations import evaluation_of
 from tests.processes import ROOT, Process
 from tools.reference import seeded
 
@@ -78,80 +76,30 @@ def test_run_stopped_in_the_warm_up_resumes_exactly(run, arguments, tmp_path):
 # ---------------------------------------------------------------------------------------------------- nothing learned
 
 
-class Videos:
-    """What is read of a data set: a label, and the number of segments."""
-
-    num_segments = 6
-
-    def __init__(self, setting):
-        label = torch.eye(29)[3]
-        self.labels = label.expand(1, 6, 29) if setting == "supervised" else label.unsqueeze(0)
-
-
-def network(setting, *variant):
-    torch.manual_seed(0)
-    config = MAGANConfig(visual_dim=16, audio_dim=8, d_model=8, encoder_hidden=8, decoder_hidden=8, variant=variant)
-    return MODELS[setting](config).train()
-
-
-def soft_margin(score):
-    """Of 29 classes with this score, one of which is the video's."""
-    return np.log1p(np.exp(score)) - score / 29
-
-
-@pytest.mark.parametrize(
-    ("setting", "variant", "expected"),
-    [
-        ("supervised", (), 2 * math.log(28)),
-        ("supervised", ("no-unimodal-gates",), 1.5 * math.log(28)),
-        ("supervised", ("no-gate-loss",), math.log(28)),
-        ("supervised", ("mend-score-terms",), 2 * math.log(28)),
-        ("weakly", (), soft_margin(1 / 29) + soft_margin(1 / 29**2)),
-        ("weakly", ("no-multimodal-gate",), 2 * soft_margin(1 / 29)),
-        ("weakly", ("no-gate-loss", "mend-pooling"), soft_margin(1 / 29)),
-        ("weakly", ("mend-loss",), 2 * math.log(29)),
-    ],
-)
-def test_loss_of_alike_scores_follows_from_the_number_of_classes(setting, variant, expected):
-    model = network(setting, *variant)
-    before = torch.get_rng_state()
-    terms = undecided_terms(model, Videos(setting))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert model.training
-    assert LearningWatch(model, Videos(setting)).class_loss(terms) == pytest.approx(expected, rel=1e-6)
-
-
-def test_published_weak_loss_of_alike_scores_is_the_one_that_was_seen():
-    """1.4025, over twelve epochs of the authors' code."""
-    assert soft_margin(1 / 29) + soft_margin(1 / 29**2) == pytest.approx(1.4025, rel=0.002)
-
-
-def test_warning_comes_once_and_only_where_the_loss_stands(caplog):
-    watch = LearningWatch(network("weakly"), Videos("weakly"))
-    stuck, learning = {"event": 0.7090, "gate": 0.6935}, {"event": 0.7060, "gate": 0.6935}
-    watch.check(50, stuck, 16)
-    watch.check(99, stuck, 16)
-    watch.check(150, learning, 16)  # near the loss of alike scores, but falling
-    watch.check(5000, {"event": 0.690, "gate": 0.6935}, 16)
-    watch.check(5050, {"event": 0.690, "gate": 0.6935}, 16)  # standing, but lower
-    watch.check(5100, stuck, 16)
-    assert not caplog.records
-    watch.check(5150, stuck, 16)
-    watch.check(5200, stuck, 16)
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert "after 5150 steps" in message
-    assert "stands at 1.4025" in message
-    assert all(remedy in message for remedy in ("smaller --lr", "--warmup_steps 100", "batches larger than 16"))
+def test_network_that_names_no_better_than_one_guess_learns_nothing():
+    truth = torch.tensor([[0, 0], [0, 2], [1, 2], [1, 1], [2, 2]])  # the last video has no event
+    one_guess = evaluation_of(torch.zeros(5, 2, dtype=torch.int64), truth, 2)
+    assert learns_nothing(one_guess, 100)
+    assert not learns_nothing(one_guess, 99)
+    assert not learns_nothing(evaluation_of(truth, truth, 2), 5000)
+    alike = evaluation_of(truth[[0, 1, 0, 1]], truth[[0, 1, 0, 1]], 2)  # all show one event, which one guess names
+    assert not learns_nothing(alike, 5000)
+    assert not learns_nothing(evaluation_of(torch.zeros(5, 2, dtype=torch.int64), truth, 20), 5000)  # few videos
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("setting", "rate", "warned"), [("weakly", 1e-9, 1), ("supervised", 3e-4, 0)])
-def test_run_that_learns_nothing_says_so(run, data_root, small_config, tmp_path, setting, rate, warned):
-    """Over 100 steps and more."""
-    arguments = ("--gpu", "cpu", "--data_root", data_root, "--config", small_config(setting), "--lr", rate)
+def test_run_that_learns_nothing_says_so(run, small_config, tmp_path, setting, rate, warned):
+    """Over 100 steps and more, on two events."""
+    (tmp_path / "data").mkdir()
+    generator = SyntheticAVE(2, signal=2, map_size=2, seed=1, widths=(64, 32))
+    write_synthetic_ave(tmp_path / "data", generator, generator.annotations(60), 3, "float16")
+    config = json.loads(small_config(setting).read_text())
+    del config["model"]["visual_dim"], config["model"]["audio_dim"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    arguments = ("--gpu", "cpu", "--data_root", tmp_path / "data", "--config", tmp_path / "config.json", "--lr", rate)
     result = run(SCRIPTS[setting], *arguments, "--snapshot_pref", tmp_path / "run", "--b", 2, "--n_epoch", 5)
-    assert result.stderr.count("the network is learning none of them") == warned
+    assert result.stderr.count("it learns nothing. Try a smaller --lr, --warmup_steps 100, or") == warned
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from engine.evaluation import evaluate_batch
-from model.observation import observed
-from model.prediction import TrainedMAGAN
+from model.prediction import TrainedNetwork
 from tests.conftest import AUDIO_DIM, VISUAL_DIM
 from tools.reference import seeded
 
@@ -64,20 +63,20 @@ def test_epoch_of_training_and_evaluation(make_meta_trainer, setting, precision)
 
     trainer.model.eval()
     batch = next(iter(trainer.feeds.test.epoch()))
-    with torch.inference_mode(), OneDevice(), observed(trainer.model) as observation:
-        results = evaluate_batch(trainer.model, batch, META, precision, observation)
+    with torch.inference_mode(), OneDevice(), trainer.model.observed() as observed:
+        results = evaluate_batch(trainer.model, batch, META, precision, observed)
     assert {values.device for values in results.values()} == {META}
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_prediction_of_a_long_and_of_a_short_video(make_trainer, setting):
-    trained = TrainedMAGAN(make_trainer(setting, "fp32", device="meta").model.eval(), [], segments=10)
+    trained = TrainedNetwork(make_trainer(setting, "fp32", device="meta").model.eval(), [], segments=10, threshold=0.5)
     for seconds in (25, 6):
         shapes = (2, seconds, 7, 7, VISUAL_DIM), (2, seconds, AUDIO_DIM)
         features = tuple(torch.empty(shape, device=META) for shape in shapes)
         with OneDevice():
             found = trained._per_second([features], observe=True)
-        assert {"event", "classes", "visual_attention"} <= found.keys()
+        assert {"event_probability", "class_probability", "visual_attention"} <= found.keys()
         assert {values.shape[:2] for values in found.values()} == {(2, seconds)}
 
 

@@ -75,8 +75,7 @@ def test_run_folder_holds_what_the_readme_says(trained, setting):
     rows = metrics(folder)
     own = ["epoch", *TERMS[setting], "train_accuracy", "val_accuracy", "test_accuracy", "lr"]
     figures = [f"{split}_{name}" for split in ("val", "test") for name in Measures._fields[1:]]
-    newer = ["val_named", "test_named"]
-    assert list(rows[0]) == [*own, *(name for name in figures if name not in newer), *newer]
+    assert list(rows[0]) == [*own, *figures]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
 
     config = json.loads((folder / "config.json").read_text())
@@ -123,8 +122,8 @@ def test_config_records_the_build_of_torch(tmp_path, monkeypatch):
 def test_checkpoints_hold_what_they_promise(trained, setting):
     best, last = (torch.load(trained(setting) / f"{name}.pth.tar", weights_only=True) for name in ("best", "last"))
     for checkpoint in (best, last):
-        assert (checkpoint["format"], checkpoint["version"]) == ("magan", 1)
-        values = "format version setting config class_names segments extraction scores weights"
+        assert (checkpoint["format"], checkpoint["version"]) == ("magan", 2)
+        values = "format version setting config event_threshold class_names segments extraction scores weights"
         # Each of them once: scope and precision are in the config.
         assert checkpoint.keys() - {"training"} == set(values.split())
         assert checkpoint["setting"] == setting
@@ -323,7 +322,7 @@ def test_non_finite_features_stop_the_run_with_their_rows(run, arguments, small_
         (["--scope", "frame"], "--scope"),
         (["--learning_rate", "1"], "unrecognized arguments"),
         (["--resume", "nowhere.pth.tar"], "nowhere.pth.tar: does not exist"),
-        (["--resume", "Exps"], "Exps: is not a regular file, expected a checkpoint, such as best.pth.tar in it"),
+        (["--resume", "Exps"], "Exps: is a directory, expected a checkpoint, such as best.pth.tar in it"),
         (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )

@@ -127,6 +127,6 @@ def test_evaluation_in_training_draws_no_random_number_and_changes_no_weight(mak
     trainer.train_epoch()
     weights, random = copy.deepcopy(trainer.model.state_dict()), torch.get_rng_state()
     first, second = trainer.evaluate("test"), trainer.evaluate("test")
-    assert torch.equal(first.event_probability, second.event_probability)
+    assert torch.equal(first.decisions.event_probability, second.decisions.event_probability)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(weight, weights[name]) for name, weight in trainer.model.state_dict().items())

@@ -7,10 +7,10 @@ import copy
 
 import torch
 
-from configs import MAGANConfig
 from configs.variants import variants_of
 from engine.device.distributed import Ranks
-from model import MODELS
+from model import MAGANConfig
+from model.registry import NETWORKS
 
 SMALL = {"visual_dim": 16, "audio_dim": 8, "d_model": 8, "encoder_hidden": 12, "decoder_hidden": 12, "num_events": 3}
 NO_DROPOUT = {name: 0.0 for name in MAGANConfig.__dataclass_fields__ if name.endswith("dropout")}
@@ -23,7 +23,7 @@ labels = {"supervised": events.unsqueeze(1).repeat(1, 5, 1), "weakly": events}
 own = slice(ranks.rank * 4 // ranks.world_size, (ranks.rank + 1) * 4 // ranks.world_size)
 
 with ranks.connected(cpu):
-    for setting, model_class in MODELS.items():
+    for setting, model_class in NETWORKS["magan"].items():
         for name in ("", *variants_of(setting)):
             torch.manual_seed(0)
             model = model_class(MAGANConfig(**SMALL, **NO_DROPOUT, variant=(name,) if name else ())).double()

@@ -5,14 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from model import MODELS, MAGANConfig
+from model import MAGANConfig
 from model.magan import MAGAN
 from model.published import from_published
+from model.registry import NETWORKS
 from tools.reference import seeded
 
 SETTING_VALUES = {
     "supervised": {},
-    "weakly": {"encoder_hidden": 2048, "event_threshold": 0.5},
+    "weakly": {"encoder_hidden": 2048},
 }
 NO_DROPOUT = {
     "refine_attention_dropout": 0.0,
@@ -37,7 +38,7 @@ def seeded_model(config) -> Callable[..., MAGAN]:
     """A float64 network in evaluation mode with the seeded weights."""
 
     def build(setting: str, scope: str, **changes: float) -> MAGAN:
-        model = MODELS[setting](config(setting, scope=scope, **changes)).double()
+        model = NETWORKS["magan"][setting](config(setting, scope=scope, **changes)).double()
         model.load_state_dict(from_published(published_checkpoint(setting), model))
         return model.eval()
 

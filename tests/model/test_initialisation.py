@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from model import MODELS
 from model.layers.attention import MultiHeadAttention
+from model.registry import NETWORKS
 from tools.reference import seeded
 
 
 @pytest.fixture(params=seeded.SETTINGS)
 def fresh_model(request, config):
     torch.manual_seed(0)
-    return MODELS[request.param](config(request.param))
+    return NETWORKS["magan"][request.param](config(request.param))
 
 
 def assert_uniform(tensor, bound):
@@ -85,7 +85,10 @@ def test_no_two_other_layers_start_alike(fresh_model):
 
 
 def test_number_of_parameters_is_the_published_one_without_what_cannot_learn(config):
-    sizes = {setting: sum(p.numel() for p in MODELS[setting](config(setting)).parameters()) for setting in MODELS}
+    sizes = {
+        setting: sum(p.numel() for p in NETWORKS["magan"][setting](config(setting)).parameters())
+        for setting in NETWORKS["magan"]
+    }
     assert sizes["supervised"] == 17_574_652 - 4_475_392 - 591_874
     assert sizes["weakly"] == 14_609_662
 

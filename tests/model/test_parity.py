@@ -31,7 +31,7 @@ def test_decision_and_accuracy_are_the_published_ones(seeded_model, setting, sco
     visual, audio, labels = inputs()
     model = seeded_model(setting, scope)
     with torch.no_grad():
-        prediction = model.decide(model(visual, audio))
+        prediction = model.decisions(model(visual, audio)).classes(model.event_threshold, 28)
     assert torch.equal(prediction, torch.from_numpy(seeded.expected_outputs(setting, scope)["prediction"]))
     accuracy = 100 * (prediction == labels.argmax(dim=-1)).double().mean().item()
     assert accuracy == pytest.approx(seeded.expected(setting, scope)["accuracy"], abs=1e-10)

@@ -1,4 +1,4 @@
-"""``load_magan(...).predict`` takes features as people have them, and says what the network's decision says."""
+"""``load_network(...).predict`` takes features as people have them, and says what the network's decision says."""
 
 import weakref
 from itertools import pairwise
@@ -10,9 +10,9 @@ import torch
 
 from configs.ave import EVENTS
 from engine.checkpoint import save_checkpoint
-from model import Event, load_magan
-from model.observation import observed
-from model.prediction import TrainedMAGAN, Windows
+from model import Event, load_network
+from model.network import Decisions
+from model.prediction import TrainedNetwork, Windows, events_of
 from tests.model.conftest import inputs, published_checkpoint
 from tools.reference import seeded
 from utils.errors import InputError
@@ -33,7 +33,7 @@ def test_set(data_root):
 @pytest.fixture(params=seeded.SETTINGS)
 def model(request, trained):
     """A small trained network of either setting."""
-    return load_magan(trained(request.param) / "best.pth.tar")
+    return load_network(trained(request.param) / "best.pth.tar")
 
 
 def test_ten_seconds_are_decided_as_in_evaluation(model, test_set):
@@ -41,7 +41,7 @@ def test_ten_seconds_are_decided_as_in_evaluation(model, test_set):
     tensors = [torch.from_numpy(each.astype(np.float32)) for each in test_set]
     with torch.inference_mode():
         outputs = model.network(*tensors)
-        decided = model.network.decide(outputs)
+        decided = model.network.decisions(outputs).classes(model.threshold, 28)
     predictions = model.predict(visual, audio)
     assert len(predictions) == len(visual)
     for row, prediction in enumerate(predictions):
@@ -53,21 +53,22 @@ def test_ten_seconds_are_decided_as_in_evaluation(model, test_set):
 
 
 def test_events_are_the_longest_runs_of_seconds_of_one_class(trained):
-    model = load_magan(trained("supervised") / "best.pth.tar")
+    names = load_network(trained("supervised") / "best.pth.tar").class_names
     event = np.array([0.9, 0.8, 0.1, 0.75, 0.9, 0.9, 0.2, 0.7, 0.71])
     classes = np.zeros((9, 28))
     classes[:, 3] = 0.6
     classes[4:6, 3], classes[4:6, 5] = 0.2, 0.8
-    prediction = model._prediction(event, classes)
-    names = model.class_names
-    assert [each[:3] for each in prediction.events] == [
+    decisions = Decisions(torch.from_numpy(event)[None], torch.from_numpy(classes)[None])
+    decided = decisions.classes(0.7, 28)[0].numpy()
+    events = events_of(decided, event * classes.max(axis=-1), names)
+    assert [each[:3] for each in events] == [
         (names[3], 0, 2),
         (names[3], 3, 4),
         (names[5], 4, 6),
         (names[3], 8, 9),
     ]
-    assert prediction.events[0] == Event(names[3], 0, 2, pytest.approx(0.85 * 0.6))
-    assert prediction.events[2].probability == pytest.approx(0.9 * 0.8)
+    assert events[0] == Event(names[3], 0, 2, pytest.approx(0.85 * 0.6))
+    assert events[2].probability == pytest.approx(0.9 * 0.8)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_events_are_the_longest_runs_of_seconds_of_one_class(trained):
     + [("torch", "bfloat16")],
 )
 def test_any_float_type_of_numpy_or_torch_gives_the_same(trained, test_set, kind, dtype):
-    model = load_magan(trained("supervised") / "best.pth.tar")
+    model = load_network(trained("supervised") / "best.pth.tar")
     features = [torch.from_numpy(each[0]).to(getattr(torch, dtype)) for each in test_set]
     expected = model.predict(*(each.float() for each in features))
     given = model.predict(*((each.numpy() for each in features) if kind == "numpy" else features))
@@ -87,7 +88,7 @@ def test_any_float_type_of_numpy_or_torch_gives_the_same(trained, test_set, kind
 @pytest.mark.filterwarnings("error")
 def test_any_layout_of_numpy_gives_the_same(trained, test_set):
     """Byte order, digits, views backwards, with gaps, transposed, and memory that is not to be written."""
-    model = load_magan(trained("supervised") / "best.pth.tar")
+    model = load_network(trained("supervised") / "best.pth.tar")
     features = [each[0].astype(np.float32) for each in test_set]
     expected = model.predict(*features)
 
@@ -164,16 +165,17 @@ def test_attention_and_gates_of_a_second_are_means_over_its_windows_and_kept_onl
     visual, audio = (np.concatenate(list(each[:2]))[:15].astype(np.float32) for each in test_set)
     assert model.predict(visual, audio).observation is None
     given = model.predict(visual, audio, observe=True).observation
-    with observed(model.network) as observation, torch.inference_mode():
+    with model.network.observed() as observed, torch.inference_mode():
         seen = []
         for start in (0, 5):
-            model.network(*(torch.from_numpy(each[None, start : start + 10]) for each in (visual, audio)))
-            seen.append([values[0].numpy() for values in observation()])
-    for values, first, second in zip(given, *seen, strict=True):
+            outputs = model.network(*(torch.from_numpy(each[None, start : start + 10]) for each in (visual, audio)))
+            seen.append({name: values[0].numpy() for name, values in observed(outputs).items()})
+    for name, values in given.items():
+        first, second = (each[name] for each in seen)
         expected = np.concatenate([first[:5], (first[5:] + second[:5]) / 2, second[5:]])
         np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=1e-6)
-    assert given.visual_attention.shape == (15, 2, 2)
-    np.testing.assert_allclose(given.audio_guided_attention.sum(axis=(1, 2)), 1, atol=1e-5)
+    assert given["visual_attention"].shape == (15, 2, 2)
+    np.testing.assert_allclose(given["audio_guided_attention"].sum(axis=(1, 2)), 1, atol=1e-5)
 
 
 def test_video_in_parts_is_predicted_as_at_once(model, test_set):
@@ -183,7 +185,9 @@ def test_video_in_parts_is_predicted_as_at_once(model, test_set):
         parts = [(visual[start : start + size], audio[start : start + size]) for start in range(0, 23, size)]
         prediction = model.predict_parts(iter(parts), observe=True)
         assert [event[:3] for event in prediction.events] == [event[:3] for event in expected.events]
-        for given, complete in zip(prediction[1:4] + prediction[4], expected[1:4] + expected[4], strict=True):
+        pairs = [*zip(prediction[1:4], expected[1:4], strict=True)]
+        pairs += [(prediction.observation[name], values) for name, values in expected.observation.items()]
+        for given, complete in pairs:
             np.testing.assert_allclose(given, complete, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="audio features have shape"):
         model.predict_parts([(visual, audio[:, :5])])
@@ -242,7 +246,7 @@ def test_bad_features_are_value_errors_that_say_what_was_expected(model, test_se
 
 
 def test_outputs_that_are_not_finite_are_no_prediction(trained, test_set):
-    model = load_magan(trained("supervised") / "best.pth.tar")
+    model = load_network(trained("supervised") / "best.pth.tar")
     with torch.no_grad():
         model.network.localization.is_event.weight.fill_(3e38)
     with pytest.raises(ValueError, match="the network's outputs are not finite"):
@@ -253,7 +257,7 @@ def test_outputs_that_are_not_finite_are_no_prediction(trained, test_set):
 def test_published_checkpoint_predicts_as_it_was_made(tmp_path, setting):
     """Scope batch and float64; the videos of one call share their batch, as in its own evaluation."""
     torch.save(published_checkpoint(setting), tmp_path / "published.pth.tar")
-    model = load_magan(tmp_path / "published.pth.tar")
+    model = load_network(tmp_path / "published.pth.tar")
     assert model.network.config.scope == "batch"
     assert model.class_names == list(EVENTS)
     assert model.extraction == {"preprocessing": "caffe"}
@@ -268,13 +272,13 @@ def test_published_checkpoint_predicts_as_it_was_made(tmp_path, setting):
 
 def test_own_checkpoint_of_scope_batch_predicts_in_scope_video_and_says_so(trained, test_set, tmp_path, caplog):
     contents = torch.load(trained("supervised") / "best.pth.tar", weights_only=True)
-    expected = load_magan(trained("supervised") / "best.pth.tar").predict(*test_set)
+    expected = load_network(trained("supervised") / "best.pth.tar").predict(*test_set)
     assert not caplog.records
     contents["config"]["model"]["scope"] = "batch"
     save_checkpoint(tmp_path / "batch.pth.tar", contents)
-    model = load_magan(tmp_path / "batch.pth.tar")
+    model = load_network(tmp_path / "batch.pth.tar")
     assert model.network.config.scope == "video"
-    assert "batch.pth.tar was trained in scope batch and predicts in scope video" in caplog.text
+    assert "batch.pth.tar predicts each video alone, and was trained with attention over the batch" in caplog.text
     for given, one in zip(model.predict(*test_set), expected, strict=True):
         np.testing.assert_array_equal(given.event_probability, one.event_probability)
 
@@ -285,25 +289,20 @@ def test_checkpoint_keeps_how_its_features_were_made(trained, tmp_path):
     assert contents.pop("extraction") == {}
     path = tmp_path / "best.pth.tar"
     save_checkpoint(path, contents)
-    assert load_magan(path).extraction == {}
+    assert load_network(path).extraction == {}
     save_checkpoint(path, {**contents, "class_names": list(EVENTS)})
-    assert load_magan(path).extraction == {"preprocessing": "caffe"}
+    assert load_network(path).extraction == {"preprocessing": "caffe"}
     record = {"preprocessing": "torchvision", "weights": "0123456789abcdef"}
     save_checkpoint(path, {**contents, "class_names": list(EVENTS), "extraction": record})
-    assert load_magan(path).extraction == record
-    save_checkpoint(path, {**contents, "extraction": ["torchvision"]})
-    with pytest.raises(InputError, match="its extraction is not a dict"):
-        load_magan(path)
+    assert load_network(path).extraction == record
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(trained, tmp_path):
     path = trained("supervised") / "best.pth.tar"
     names = [f"name {k}" for k in range(28)]
-    assert load_magan(str(path), class_names=names).class_names == names
-    assert isinstance(load_magan(path, segments=4), TrainedMAGAN)
+    assert load_network(str(path), class_names=names).class_names == names
+    assert isinstance(load_network(path, segments=4), TrainedNetwork)
     with pytest.raises(ValueError, match="27 class names, expected 28"):
-        load_magan(path, class_names=names[1:])
-    with pytest.raises(ValueError, match="segments is 3, expected at least 4"):
-        load_magan(path, segments=3)
+        load_network(path, class_names=names[1:])
     with pytest.raises(InputError, match=r"none\.pth\.tar"):
-        load_magan(tmp_path / "none.pth.tar")
+        load_network(tmp_path / "none.pth.tar")

@@ -9,14 +9,15 @@ import pytest
 
 COMPUTE = """
 import json, numpy, torch
-from model import MODELS, MAGANConfig
+from model import MAGANConfig
+from model.registry import NETWORKS
 from utils.arithmetic import autocast, parameter_dtype
 
 draw = numpy.random.default_rng(0).random  # PyTorch's own numbers depend on the processor in their last digit
 widths = {"visual_dim": 64, "audio_dim": 32, "d_model": 32, "encoder_hidden": 64, "decoder_hidden": 64}
 visual, audio = (torch.from_numpy(draw(shape)) for shape in ((8, 10, 2, 2, 64), (8, 10, 32)))
 labels = torch.nn.functional.one_hot(torch.arange(80).view(8, 10) % 29, 29)
-model = MODELS["supervised"](MAGANConfig(**widths)).double().eval()
+model = NETWORKS["magan"]["supervised"](MAGANConfig(**widths)).double().eval()
 for weight in model.parameters():
     weight.data = torch.from_numpy(draw(weight.shape) - 0.5) / weight.shape[-1] ** 0.5
 numbers = {}

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from configs import CONFIGS, load_config
-from model import MODELS
+from model.registry import NETWORKS
 from tests.documented import call
 from tests.processes import ENVIRONMENT, Process
 from tests.readable import assert_readable
@@ -59,12 +58,12 @@ def test_table_names_no_version_that_there_is_not(monkeypatch, capsys):
     assert_readable(said)
 
 
-@pytest.mark.parametrize("setting", MODELS)
+@pytest.mark.parametrize("setting", NETWORKS["magan"])
 def test_work_of_a_video_is_what_torch_counts(setting):
-    config = load_config(CONFIGS[setting]).model
+    config = NETWORKS["magan"][setting].Config()
     shape = (config.num_events + 1,) if setting == "weakly" else (10, config.num_events + 1)
     with torch.device("meta"):
-        model = MODELS[setting](config)
+        model = NETWORKS["magan"][setting](config)
         with FlopCounterMode(display=False) as forward:
             outputs = model(torch.empty(1, 10, 7, 7, 512), torch.empty(1, 10, 128))
         with FlopCounterMode(display=False) as backward:

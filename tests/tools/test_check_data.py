@@ -44,7 +44,6 @@ def test_status_is_0_as_long_as_one_setting_can_run(run, wide_data_root, tmp_pat
     [
         (["--data_root", "nowhere"], "nowhere: not a directory, expected one with the files of the AVE layout"),
         (["--data_root", "README.md"], "README.md: not a directory"),
-        (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--ful"], "unrecognized arguments: --ful"),
     ],
 )
@@ -105,7 +104,7 @@ def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_r
         labels = file["avadataset"]
         for row in (7, 30):
             labels[row] = [*[[0] * 11 + [1] + [0] * 15 + [1, 0]] * 2, *[[0] * 28 + [1]] * 8]  # events 11 and 27
-    train = ("--gpu", "cpu", "--data_root", root, "--config", small_config("supervised"), "--n_epoch", 1)
+    train = ("--gpu", "cpu", "--data_root", root, "--n_epoch", 1)
     said = run("supv_main.py", *train, "--snapshot_pref", tmp_path / "run").stderr
     assert f"warning: {root / 'labels.h5'}: differs from Annotations.txt in 2 of 60 rows (7, 30)" in said
     assert "2 x event 11 + event 27, 8 x background" in said
@@ -114,6 +113,6 @@ def test_entry_script_trains_on_labels_of_the_older_release_and_warns_with_the_r
     assert (tmp_path / "run" / "best.pth.tar").exists()
 
     run(*split(command.removeprefix("python -m ")))
-    report = run("tools.check_data", "--data_root", root, "--config", small_config("supervised")).stdout
+    report = run("tools.check_data", "--data_root", root).stdout
     assert "warning" not in report
     assert f"{root / 'labels.h5'}: is not read, right_labels.h5 wins" in report

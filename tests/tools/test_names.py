@@ -17,8 +17,8 @@ import torch
 from matplotlib.font_manager import findSystemFonts
 from matplotlib.ft2font import FT2Font
 
-from engine.evaluation import Evaluation
 from engine.evaluation.predictions import spreadsheet_safe
+from tests.evaluations import evaluation_of
 from tests.processes import ROOT
 from tools.drawing.fonts import DEFAULT, _families_for, font_families
 from tools.drawing.plots import picture, shortened
@@ -111,7 +111,7 @@ def test_wide_letters_take_the_room_of_two():
 def test_every_picture_draws_names_literally(tmp_path):
     names = [*NAMES, "background"]
     truth = torch.arange(len(NAMES)).repeat(2, 1).T.contiguous()
-    stats = statistics(Evaluation(truth, truth, torch.full(truth.shape, 0.5), len(NAMES)))
+    stats = statistics(evaluation_of(truth, truth, len(NAMES)))
     gates = {name: np.full(len(NAMES), 0.5) for name in "abc"}
     classes = np.arange(len(NAMES)).repeat(4)
     draw_class_accuracy(tmp_path / "a.png", stats, names, 100)
@@ -120,7 +120,9 @@ def test_every_picture_draws_names_literally(tmp_path):
     lines = [Timeline(NAMES[4], classes, classes, np.full(len(classes), 0.5))]
     draw_timelines(tmp_path / "d.png", lines, names, 0.7)
     maps = {"m1": np.full((len(classes), 1, 1), 1.0)}
-    draw_attention(tmp_path / "e.png", lines[0], maps, [np.full(len(classes), 0.5)] * 3, names, 0.7)
+    draw_attention(
+        tmp_path / "e.png", lines[0], maps, {name: np.full(len(classes), 0.5) for name in NAMES[:3]}, names, 0.7
+    )
     assert len(list(tmp_path.glob("?.png"))) == 5
 
 

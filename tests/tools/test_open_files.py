@@ -58,8 +58,7 @@ def commands(root, config, out):
     labels = ("tools.make_labels", "--annotations", root / "Annotations.txt", "--out", root, "--overwrite")
     train = ("supv_main", "--gpu", "cpu", *data, "--config", config, "--n_epoch", 1)
     return [
-        *[("tools.check_data", *data, "--config", config, *more) for more in ([], ["--full"])],
-        *[("tools.make_config", *data, "--out", out / "mine.json", "--overwrite")],
+        *[("tools.check_data", *data, *more) for more in ([], ["--full"])],
         *[pack, pack, labels, labels],
         *[(*train, "--features", place, "--snapshot_pref", out / place, "--overwrite") for place in ("ram", "stream")],
     ]

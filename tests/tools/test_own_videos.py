@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.conftest import shrink
+from tests.conftest import SMALL
 from tests.tools.conftest import Footage
 from tests.videos import grey, stripes, tone, write_video
 
@@ -54,10 +54,9 @@ def test_videos_become_features_runs_reports_and_predictions(run, clips, network
     sets = [part for split in SPLITS for part in (f"--{split}_set", lists / f"{split}.txt")]
     run("tools.make_labels", "--annotations", data / "Annotations.txt", "--out", data, *sets)
     configs = {"supervised": tmp_path / "mine.json", "weakly": tmp_path / "mine_weak.json"}
-    for setting, config in configs.items():
-        run("tools.make_config", "--data_root", data, "--out", config, "--setting", setting)
-        shrink(config)
-    checked = run("tools.check_data", "--data_root", data, "--config", configs["supervised"], "--full").stdout
+    for config in configs.values():
+        config.write_text(json.dumps({"model": SMALL}), encoding="utf-8")
+    checked = run("tools.check_data", "--data_root", data, "--full").stdout
     assert "supervised: can run\nweakly: can run\n" in checked
 
     row = SPLITS["test"][0]

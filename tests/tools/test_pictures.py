@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.evaluation import Evaluation
+from tests.evaluations import evaluation_of
 from tools.drawing.plots import NAME_LENGTH, picture, shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures
@@ -40,7 +40,7 @@ def drawn(monkeypatch, tmp_path):
 def stats():
     """No segment is of the third event."""
     truth = torch.tensor([[0, 0, 3], [3, 1, 3]])
-    return statistics(Evaluation(truth, truth, torch.full(truth.shape, 0.5), num_events=3))
+    return statistics(evaluation_of(truth, truth, 3))
 
 
 def words(figure):
@@ -93,7 +93,7 @@ def test_attention_over_frames_is_lines_and_the_map_stands_by_itself(drawn, tmp_
     share[0, 1, 1] = 0.5
     frames = [np.full((6, 6, 3), 100, np.uint8)] * 2
     line = Timeline("title", np.array([0, 3]), np.array([0, 3]), np.full(2, 0.5))
-    gates = [np.full(2, 0.5)] * 3
+    gates = {name: np.full(2, 0.5) for name in "abc"}
     draw_attention(tmp_path / "attention.png", line, {"m1": share}, gates, NAMES, 0.7, frames=frames)
     over = [axes for axes in drawn[0].axes if axes.images and axes.images[0].get_array().ndim == 3]
     maps = [axes for axes in drawn[0].axes if axes.images and axes.images[0].get_array().shape == (3, 3)]

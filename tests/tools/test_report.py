@@ -141,7 +141,7 @@ def test_published_checkpoint_is_reported_as_it_was_scored(run, published, seede
     """The folder has no annotations: there are no ids, and events are numbered."""
     checkpoint = published / f"{setting}.pth.tar"
     result = run("tools.report", checkpoint, "--data_root", seeded_data, "--gpu", "cpu", "--out", tmp_path)
-    assert "scope batch, fp64, batches of 16" in result.stderr
+    assert "fp64, batches of 16, which share attention" in result.stderr
     rows = predictions(tmp_path / "predictions.csv")
     assert accuracy(rows) == pytest.approx(seeded.expected(setting, "batch")["accuracy"])
     assert {row["id"] for row in rows} == {""}
@@ -191,8 +191,8 @@ def test_videos_that_are_shown_get_pages_with_the_truth(run, checkpoint, footage
         next((name for name, start, end in spans["events"] if start <= k < end), "background") for k in range(5)
     ]
     assert predicted == expected
-    assert len(base64.b64decode(data["attention"]["m1"]["values"])) == 5 * 7 * 7
-    assert [gate["name"] for gate in data["gates"]] == ["picture gate", "sound gate", "multimodal gate m"]
+    assert len(base64.b64decode(data["attention"]["visual attention"]["values"])) == 5 * 7 * 7
+    assert [gate["name"] for gate in data["gates"]] == ["picture gate", "sound gate", "multimodal gate"]
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(run, tmp_path, trained, data_root):

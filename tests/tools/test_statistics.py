@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.evaluation import Evaluation
+from tests.evaluations import evaluation_of
 from tools.report.modalities import correlation
 from tools.report.page import mean
 from tools.report.statistics import statistics
@@ -17,7 +17,7 @@ PREDICTED = [[0, 3, 3, 3], [1, 1, 2, 1], [3, 3, 3, 3], [1, 1, 1, 1]]
 def evaluation(predicted, truth):
     """An evaluation with these decisions; no statistic reads the probabilities."""
     predicted, truth = torch.tensor(predicted), torch.tensor(truth)
-    return Evaluation(predicted, truth, torch.full(truth.shape, 0.5), num_events=3)
+    return evaluation_of(predicted, truth, 3)
 
 
 @pytest.fixture

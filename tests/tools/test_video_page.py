@@ -13,7 +13,6 @@ import pytest
 
 from dataset.extraction.video import read_sound
 from model import Event, Prediction
-from model.observation import Observation
 from model.prediction import events_of
 from tests.videos import grey, silence, tone, write_video
 from tools.predict.browser_video import playable
@@ -33,8 +32,8 @@ def made_up(classes: np.ndarray, side: int = 3) -> Prediction:
     probability = np.full((t, k), 0.04)
     probability[np.arange(t), np.minimum(classes, k - 1)] = 0.8
     attention = np.eye(side * side)[np.arange(t) % (side * side)].reshape(t, side, side).astype(np.float32)
-    gates = (np.full(t, value, np.float32) for value in (0.2, 0.5, 0.8))
-    observation = Observation(attention, attention[:, ::-1], *gates)
+    observation = {"visual_attention": attention, "audio_guided_attention": attention[:, ::-1]}
+    observation |= {f"gate_{value}": np.full(t, value, np.float32) for value in (0.2, 0.5, 0.8)}
     return Prediction(events_of(classes, event * 0.8, NAMES), classes, event, probability, observation)
 
 
@@ -46,7 +45,7 @@ def made(tmp_path_factory) -> Path:
     film = write_video(folder / "films/what? <i>#1.mp4", 12, lambda time: grey(20 * int(time)), tone(300, 2, 3, 4, 8))
     prediction = made_up(np.array([6, 6, 0, 0, 0, 6, 6, 6, 1, 6, 6, 6]))
     truth = events_of(np.array([6, 6, 6, 0, 0, 0, 6, 6, 6, 6, 6, 6]), np.ones(12), NAMES)
-    found = Found(film, read_sound(film), prediction, NAMES, THRESHOLD, WARNING, True, truth)
+    found = Found(film, read_sound(film), prediction, NAMES, THRESHOLD, WARNING, truth)
     write_video_page(folder / "page.html", found)
     write_video_page(folder / "embedded.html", found._replace(warning=None, truth=None), embed=True)
     return folder
@@ -109,7 +108,7 @@ def test_classes_shown_are_those_with_most_seconds_of_events_then_the_most_proba
     data = page_data(found)
     assert [each["name"] for each in data["classes"]][:3] == ["Bark", "Horn", "Truck"]
     assert data["loudness"] is None  # silent
-    blind = page_data(found._replace(prediction=prediction._replace(observation=Observation(*5 * [None]))))
+    blind = page_data(found._replace(prediction=prediction._replace(observation={})))
     assert (blind["attention"], blind["gates"]) == ({}, [])
 
 
@@ -124,7 +123,7 @@ def test_data_of_an_hour_takes_less_than_a_megabyte():
     random, seconds = np.random.default_rng(0), 3600
     prediction = made_up(np.where(random.random(seconds) < 0.4, random.integers(0, 6, seconds), 6))
     maps, gates = random.random((2, seconds, 7, 7), np.float32), random.random((3, seconds), np.float32)
-    prediction = prediction._replace(observation=Observation(*maps, *gates))
+    prediction = prediction._replace(observation=dict(zip("abcde", [*maps, *gates], strict=True)))
     sound = np.tile(random.standard_normal(16000, np.float32), seconds)
     data = json.dumps(page_data(Found(Path("film.mp4"), sound, prediction, NAMES, THRESHOLD)))
     assert len(prediction.events) > 1000
@@ -368,8 +367,11 @@ def test_keys_alone_are_enough(page):
 def test_attention_of_the_current_second_lies_over_the_picture(page):
     page.keys("n")
     assert not page.find("#attention").is_displayed()
-    for name, region in (("m1", [2, 0]), ("m2", [2, 2])):  # the third region, of m2 from the bottom
-        page.driver.execute_script("document.querySelector(`[value=${arguments[0]}]`).click()", name)
+    for name, region in (
+        ("visual", [2, 0]),
+        ("audio guided", [2, 2]),
+    ):  # the third region, of the second from the bottom
+        page.driver.execute_script("document.querySelector(`[value='${arguments[0]} attention']`).click()", name)
         assert page.find("#attention").is_displayed()
         colour = "[...attention.getContext('2d').getImageData({}, {}, 1, 1).data]"
         assert page.js(colour.format(*region)) == [253, 231, 36, 255]  # the end of viridis

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
-from engine.evaluation import Details, Evaluation
-from model import MODELS, MAGANConfig
-from model.observation import Observation, observed
+from model import MAGANConfig
+from model.registry import NETWORKS
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ROOT
 from tests.videos import grey, write_video
@@ -27,7 +26,7 @@ def network():
     def build(setting):
         torch.manual_seed(0)
         config = MAGANConfig(visual_dim=16, audio_dim=8, d_model=8, encoder_hidden=8, decoder_hidden=8, num_events=3)
-        return MODELS[setting](config).eval()
+        return NETWORKS["magan"][setting](config).eval()
 
     return build
 
@@ -44,13 +43,13 @@ def test_observation_is_what_the_network_computes_with(network, setting):
     visual, audio = features()
     with torch.inference_mode():
         plain = model(visual, audio)
-        with observed(model) as observation:
+        with model.observed() as observed:
             watched = model(visual, audio)
-            seen = observation()
+            seen = observed(watched)
         assert all(torch.equal(*pair) for pair in zip(plain, watched, strict=True))
         assert not any(module._forward_hooks for module in model.modules())
 
-        m1, m2 = seen.visual_attention, seen.audio_guided_attention
+        m1, m2 = seen["visual_attention"], seen["audio_guided_attention"]
         for share in (m1, m2):
             assert share.shape == (2, 5, 6)
             torch.testing.assert_close(share.sum(dim=-1), torch.ones(2, 5))
@@ -73,26 +72,26 @@ def test_gates_are_named_for_the_modality_that_they_read(network, setting):
     """Each unimodal gate, computed anew from the features of its modality: encodings, or weakly the queries."""
     model = network(setting)
     visual, audio = features()
-    with torch.inference_mode(), observed(model) as observation:
+    with torch.inference_mode(), model.observed() as observed:
         outputs = model(visual, audio)
-        seen = observation()
+        seen = observed(outputs)
         relations = model.relate_in_time(*model.co_attend(*model.refine(visual, audio)))
         gates = model.co_interaction.unimodal_gates
         if setting == "supervised":
             picture, sound = gates.visual_gate(relations.visual_encoded), gates.audio_gate(relations.audio_encoded)
-            torch.testing.assert_close(seen.picture_gate + seen.sound_gate, outputs.um_gate)
-            torch.testing.assert_close(seen.multimodal_gate, outputs.mm_gate)
+            torch.testing.assert_close(seen["picture_gate"] + seen["sound_gate"], outputs.um_gate)
+            torch.testing.assert_close(seen["multimodal_gate"], outputs.mm_gate)
         else:
             picture, sound = gates.audio_gate(relations.visual_query), gates.visual_gate(relations.audio_query)
-            um_gate = torch.sigmoid(seen.picture_gate * seen.sound_gate)
-            torch.testing.assert_close(um_gate * seen.multimodal_gate, outputs.gate)
-        torch.testing.assert_close(seen.picture_gate, torch.sigmoid(picture).squeeze(-1))
-        torch.testing.assert_close(seen.sound_gate, torch.sigmoid(sound).squeeze(-1))
+            um_gate = torch.sigmoid(seen["picture_gate"] * seen["sound_gate"])
+            torch.testing.assert_close(um_gate * seen["multimodal_gate"], outputs.gate)
+        torch.testing.assert_close(seen["picture_gate"], torch.sigmoid(picture).squeeze(-1))
+        torch.testing.assert_close(seen["sound_gate"], torch.sigmoid(sound).squeeze(-1))
 
 
 def test_failing_network_is_left_without_hooks(network):
     model = network("supervised")
-    with pytest.raises(ValueError, match="expected the same"), observed(model):
+    with pytest.raises(ValueError, match="expected the same"), model.observed():
         model(features()[0], features()[1][:1])
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -142,13 +141,11 @@ def test_share_inside_is_measured_where_attention_can_be_outside():
     """Of three segments, one has no event and one is filled by it: there, any attention is all inside."""
     regions = np.array([[[[1, 0], [0, 0]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]]])
     attention = torch.tensor([[[0.7, 0.1, 0.1, 0.1], [0.25] * 4, [0.25] * 4]], dtype=torch.float64)
-    gate = torch.zeros(1, 3)
-    observation = Observation(attention, 1 - attention, gate, gate, gate)
-    evaluation = Evaluation(gate, gate, gate, 2, Details(gate, observation))
-    count, shares = shares_inside(evaluation, regions)
+    maps = {"one": attention, "other": 1 - attention}
+    count, shares = shares_inside(maps, regions)
     assert count == 1
     assert list(shares.values()) == pytest.approx([0.25, 0.7, 0.3])
-    assert shares_inside(evaluation, np.ones_like(regions)) == (0, {})
+    assert shares_inside(maps, np.ones_like(regions)) == (0, {})
 
 
 @pytest.mark.slow

@@ -24,10 +24,9 @@ import torch
 from configs import PRECISIONS, ROOT
 from engine.device.choice import choose_device, describe
 from engine.device.distributed import Ranks
-from model.layers.linear import has_bfloat16
 from tools.arguments import gpu_option, positive, tool_parser
 from tools.benchmark.measurements import FEED_BATCHES, Conditions, write_features
-from utils.arithmetic import require_precision
+from utils.arithmetic import has_bfloat16, require_precision
 from utils.command import run_command
 from utils.errors import InputError
 from utils.log import log_to_terminal

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from configs import CONFIGS, MAGANConfig, load_config
+from configs import CONFIGS, load_config
 from dataset import AVEDataset, Batch
 from dataset.annotations import segment_labels, video_labels
 from dataset.batches import Batches
@@ -30,7 +30,7 @@ from engine.evaluation import evaluate_batch
 from engine.feeds import choose_feed, make_feed
 from engine.state import TrainingState
 from engine.training import Feeds, Trainer
-from model import MODELS
+from model.registry import NETWORKS, network_config
 from utils.arithmetic import allow_tf32, parameter_dtype, to_device
 from utils.command import run_command
 from utils.memory import keep_freed_memory
@@ -39,7 +39,7 @@ DISTINCT_VIDEOS = 64  # in the feature files; longer data sets repeat them
 FEED_BATCHES = 8  # read by one run of ``measure_feed``
 NUM_WORKERS = 2  # processes that read the stream, as in the configs
 
-generator = SyntheticAVE(MAGANConfig.num_events, signal=1, map_size=7, seed=0)
+generator = SyntheticAVE(28, signal=1, map_size=7, seed=0)
 annotations = generator.annotations(DISTINCT_VIDEOS)
 
 
@@ -138,10 +138,12 @@ def best_seconds(action: Callable[[], object], conditions: Conditions) -> float:
 def make_trainer(conditions: Conditions, setting: str, precision: str, num_videos: int, **training: object) -> Trainer:
     """The trainer of a setting with its config, and features where ``--features auto`` puts them; it writes nothing."""
     values = {"precision": precision, "batch_size": conditions.batch_size, **training}
+    network = NETWORKS["magan"][setting]
+    values["event_threshold"] = network.event_threshold
     config = load_config(CONFIGS[setting]).with_values(values, "benchmark")
     device = choose_device(conditions.gpu, Ranks())
     torch.manual_seed(0)
-    model = MODELS[setting](config.model).to(device, parameter_dtype(precision))
+    model = network(network_config(network, config)).to(device, parameter_dtype(precision))
     # Float64 files are held in the precision's own type, which a CPU need not convert; a GPU has room for float16.
     dataset = make_dataset(conditions, setting, precision, num_videos, "float64" if device.type == "cpu" else "float16")
     batches = Batches(num_videos, conditions.batch_size, seed=0)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 from configs import CONFIGS, SCRIPTS, load_config, parse_options
 from configs.variants import variants_of
 from dataset import AVEFolder
+from dataset.layout import training_files
+from dataset.size import size_of
+from dataset.sources import require_files
 from engine.evaluation.measures import yardsticks
-from engine.experiment import number_of_parameters
-from model import MODELS
+from model.registry import network_class, network_config, number_of_parameters
 from utils.arithmetic import parameter_dtype
 from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
@@ -129,19 +131,24 @@ def make_plan(
         SystemExit: the entry script has no such argument.
     """
     compared = {argument.partition("=")[0] for own in flags.values() for argument in own if argument.startswith("--")}
-    conditions = {}
+    require_files(data_root, training_files(data_root, setting))
+    conditions, size = {}, size_of(data_root)
+    data = {"num_events": size.events, "visual_dim": size.visual_dim, "audio_dim": size.audio_dim}
     for name, own in flags.items():
         for given, taken in ((arguments, compared.union(OWN_FLAGS)), (own, OWN_FLAGS)):
             for argument in given:
                 if argument.partition("=")[0] in taken:
                     raise InputError(f"{argument}: is set by the comparison, leave it out")
         options = parse_options(__doc__, str(CONFIGS[setting]), "", [*arguments, *own])
-        config = load_config(options.config or options.default_config).with_values(options.overrides, name)
-        size = number_of_parameters(MODELS[setting], config)
+        file, base = options.config or options.default_config, options.default_config
+        config = load_config(file, base).with_values(options.overrides, name)
+        network = network_class(config.network, setting)
+        model = network_config(network, config, data)
+        parameters = number_of_parameters(network, model)
         select = "names" if config.training.select == "names" else "val"
-        conditions[name] = Condition(list(own), config.training.n_epoch, size, select)
-    test = AVEFolder(data_root, config.model, parameter_dtype(config.training.precision)).split("test")
-    measures = yardsticks(test.labels.argmax(dim=-1).numpy(), config.model.num_events)
+        conditions[name] = Condition(list(own), config.training.n_epoch, parameters, select)
+    test = AVEFolder(data_root, model, parameter_dtype(config.training.precision)).split("test")
+    measures = yardsticks(test.labels.argmax(dim=-1).numpy(), model.num_events)
     return Plan(
         setting,
         str(data_root),

@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from scipy.special import stdtrit  # as scipy.stats.t.ppf, which takes a second to import
 
 from engine.evaluation.measures import Measures, from_columns
-from engine.run_folder import LAST, METRICS
+from engine.run_folder import BEST, LAST, METRICS
 from tools.compare.plan import Run
 from utils.errors import InputError
 
@@ -49,15 +50,22 @@ class Estimate(NamedTuple):
 
 def is_finished(run: Run) -> bool:
     """Whether a run has ended and saved everything, so that there is nothing to resume."""
-    try:  # only the pickle of the file is read, not its tensors
-        contents = torch.load(run.folder / LAST, map_location="cpu", mmap=True, weights_only=True)
-        return contents["training"]["state"]["epoch"] > run.epochs
+    try:
+        last = _contents(run.folder / LAST)
+        asked = last["config"]["training"]["calibrate"]
+        calibrated = asked == "none" or _contents(run.folder / BEST)["scores"].get("calibrated") == asked
+        return last["training"]["state"]["epoch"] > run.epochs and calibrated
     except Exception:  # missing, or damaged in any way: the entry script resumes it, or says why it cannot
         return False
 
 
+def _contents(checkpoint: Path) -> dict:
+    """The contents of a checkpoint; only its pickle is read, not its tensors."""
+    return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+
+
 def read_result(run: Run) -> Result:
-    """Read the figures of a run from its ``metrics.csv``."""
+    """Read the figures of a run from its ``metrics.csv``, and from the kept epoch if its threshold was calibrated."""
     path = run.folder / METRICS
     if not path.exists():
         return Result(run)
@@ -69,6 +77,9 @@ def read_result(run: Run) -> Result:
             return Result(run, epochs=len(rows))
         chosen_by = "val_named" if run.select == "names" else "val_accuracy"
         on_val, on_test = (max(evaluated, key=lambda row: float(row[name])) for name in (chosen_by, "test_accuracy"))
+        kept = _contents(run.folder / BEST)["scores"] if (run.folder / BEST).exists() else {}
+        if "calibrated" in kept and kept["epoch"] == int(on_val["epoch"]):
+            on_val = {name: "" if value is None else value for name, value in kept.items()}
         accuracy_alone = Result(run).measures._replace(accuracy=float(on_val["test_accuracy"]))
         return Result(
             run,

@@ -49,7 +49,7 @@ STYLE = {
 GATES = {  # with their markers, whose shapes stay visible where they coincide
     "picture gate": {"color": VISUAL, "marker": "o", "ms": 7.5, "mfc": "none", "mew": 1.6},
     "sound gate": {"color": AUDIO, "marker": "s", "ms": 4.2},
-    "multimodal gate m": {"color": JOINT, "marker": "|", "ms": 10, "mew": 2.2},
+    "multimodal gate": {"color": JOINT, "marker": "|", "ms": 10, "mew": 2.2},
 }
 NAME_LENGTH = 30  # letters of an event name beside an axis; the longest in AVE has 29
 

@@ -23,7 +23,7 @@ from engine.device.choice import choose_device
 from engine.device.distributed import Ranks
 from engine.evaluation.measures import from_columns
 from engine.evaluation.summary import localization_warning
-from model import Prediction, TrainedMAGAN, load_magan
+from model import Prediction, TrainedNetwork, load_network
 from tools.arguments import extractor_options, positive, tool_parser
 from tools.predict.event_files import as_tsv, as_vtt
 from tools.predict.output import as_json, timeline
@@ -144,18 +144,18 @@ def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
     return paths
 
 
-def load_network(args: argparse.Namespace, device: torch.device) -> TrainedMAGAN:
+def load_checkpoint(args: argparse.Namespace, device: torch.device) -> TrainedNetwork:
     """The network of ``--checkpoint``, with the names of its events."""
     from dataset.annotations import class_names, read_annotations
 
     names = class_names(read_annotations(args.annotations)) if args.annotations else None
     try:
-        return load_magan(args.checkpoint, device, names, args.segments)
+        return load_network(args.checkpoint, device, names, args.segments)
     except ValueError as error:
         raise InputError(f"{args.checkpoint}: {error}") from error
 
 
-def load_extractor(args: argparse.Namespace, model: TrainedMAGAN, device: torch.device) -> "FeatureExtractor":
+def load_extractor(args: argparse.Namespace, model: TrainedNetwork, device: torch.device) -> "FeatureExtractor":
     """What makes features as asked for, otherwise like those that ``model`` was trained on."""
     from dataset.extraction.extractor import FeatureExtractor
 
@@ -175,7 +175,7 @@ def load_extractor(args: argparse.Namespace, model: TrainedMAGAN, device: torch.
     return extractor
 
 
-def no_localization(model: TrainedMAGAN) -> str | None:
+def no_localization(model: TrainedNetwork) -> str | None:
     """A sentence that says that the network does not place events, if its checkpoint knows that; val counts."""
     try:
         measures = from_columns("val", model.scores)
@@ -185,7 +185,7 @@ def no_localization(model: TrainedMAGAN) -> str | None:
     return f"{warning} It names the event of a video and does not place it." if warning else None
 
 
-def predict(model: TrainedMAGAN, extractor: "FeatureExtractor", path: Path, observe: bool) -> Prediction:
+def predict(model: TrainedNetwork, extractor: "FeatureExtractor", path: Path, observe: bool) -> Prediction:
     """The events of a video."""
     from dataset.extraction.extractor import seconds_ahead
 
@@ -226,7 +226,7 @@ def main() -> None:
         raise unusable([f"{video}: not a file" for video in args.videos])
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
-    model = load_network(args, device)
+    model = load_checkpoint(args, device)
     extractor = load_extractor(args, model, device)
     warning = no_localization(model)
 
@@ -244,7 +244,7 @@ def main() -> None:
             if plot:
                 from tools.predict.event_plot import plot_events
 
-                plot_events(plot, video, sound, prediction, model.network.config.event_threshold)
+                plot_events(plot, video, sound, prediction, model.threshold)
             if render:
                 from tools.predict.event_video import render_events
 
@@ -252,8 +252,7 @@ def main() -> None:
             if page:
                 from tools.predict.video_page import Found, write_video_page
 
-                threshold, gates = model.network.config.event_threshold, model.network.setting == "supervised"
-                shown = Found(video, sound, prediction, model.class_names, threshold, warning, gates)
+                shown = Found(video, sound, prediction, model.class_names, model.threshold, warning)
                 write_video_page(page, shown, args.embed)
             if vtt:
                 write_text(vtt, as_vtt(prediction.events))
@@ -277,8 +276,7 @@ def main() -> None:
                 {
                     "checkpoint": str(args.checkpoint),
                     "setting": SETTING_NAMES[network.setting],
-                    "scope": network.config.scope,
-                    "event_threshold": network.config.event_threshold,
+                    "event_threshold": model.threshold,
                     "class_names": model.class_names,
                     **{name: getattr(extractor.settings, name) for name in ("preprocessing", "visual", "audio")},
                     "warning": warning,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model import Prediction, TrainedMAGAN
+from model import Prediction, TrainedNetwork
 
 
-def timeline(video: Path, prediction: Prediction, model: TrainedMAGAN, warning: str | None) -> str:
+def timeline(video: Path, prediction: Prediction, model: TrainedNetwork, warning: str | None) -> str:
     """Format a prediction as text: a line per event, with its times and its probability.
 
     Without an event, a line says which one came nearest. ``warning`` comes before the events.
@@ -19,7 +19,7 @@ def timeline(video: Path, prediction: Prediction, model: TrainedMAGAN, warning: 
         span = f"{clock(event.start)} - {clock(event.end)}"
         lines.append(f"  {span:15}  {event.name:{width}}  {event.probability:.2f}")
     if not prediction.events:
-        lines.append(f"  {no_event(prediction, model.class_names, model.network.config.event_threshold)}")
+        lines.append(f"  {no_event(prediction, model.class_names, model.threshold)}")
     return "\n".join(lines)
 
 
@@ -32,7 +32,7 @@ def no_event(prediction: Prediction, names: Sequence[str], threshold: float) -> 
     return f"no event; the nearest is {near['name']} at {clock(near['second'])}: {reason}"
 
 
-def as_json(video: Path, prediction: Prediction, model: TrainedMAGAN) -> dict:
+def as_json(video: Path, prediction: Prediction, model: TrainedNetwork) -> dict:
     """A prediction in plain values."""
     return {
         "video": str(video),

@@ -18,7 +18,6 @@ from PIL import Image
 from dataset.extraction.video import SAMPLE_RATE, is_silent
 from model import Event, Prediction
 from tools.drawing.pages import data_url, templates
-from tools.drawing.plots import GATES
 from tools.predict.browser_video import playable
 from tools.predict.event_plot import plot_events
 from tools.predict.output import clock, no_event
@@ -28,7 +27,6 @@ from utils.atomic import write_text
 CLASSES = 5  # shown in a row each
 RATE = 10  # values of loudness per second
 QUIETEST = -60  # dB below the loudest
-TITLES = {"m1": "visual", "m2": "audio-guided"}  # kinds of attention
 QUALITY = 80  # of the picture for browsers without JavaScript
 
 
@@ -41,7 +39,6 @@ class Found(NamedTuple):
     names: Sequence[str]  # of the events
     threshold: float  # of the event probability
     warning: str | None = None  # what to know before one believes the rest
-    gates: bool = True  # show them, if there are any
     truth: Sequence[Event] | None = None
 
 
@@ -82,9 +79,8 @@ def page_data(found: Found) -> dict:
     """What the page's script draws, in plain values; arrays are base64, of 8 bits or of 16 for probabilities."""
     prediction, observation = found.prediction, found.prediction.observation
     joint = prediction.event_probability[:, None] * prediction.class_probability[:, : len(found.names)]  # (t, K)
-    maps = dict(zip(TITLES, observation[:2], strict=True)) if observation else {}
-    maps = {name: each for name, each in maps.items() if each is not None}
-    gates = dict(zip(GATES, observation[2:], strict=True)) if observation and found.gates else {}
+    named = {name.replace("_", " "): each for name, each in (observation or {}).items()}
+    maps = {name: each for name, each in named.items() if each.ndim == 3}
     most = largest_share(maps.values()) if maps else 0
     return {
         "seconds": len(prediction.classes),
@@ -95,9 +91,9 @@ def page_data(found: Found) -> dict:
         "classes": [{"name": found.names[k], "values": _in_16_bits(joint[:, k])} for k in chosen_classes(found, joint)],
         "rate": RATE,
         "loudness": None if is_silent(found.sound) else _base64(loudness(found.sound, len(prediction.classes))),
-        "gates": [{"name": name, "values": _in_16_bits(gate)} for name, gate in gates.items() if gate is not None],
+        "gates": [{"name": name, "values": _in_16_bits(gate)} for name, gate in named.items() if gate.ndim == 1],
         "attention": {
-            name: {"title": TITLES[name], "height": h, "width": w, "values": _base64(255 * h * w / most * each)}
+            name: {"height": h, "width": w, "values": _base64(255 * h * w / most * each)}
             for name, each in maps.items()
             for _, h, w in [each.shape]
         },

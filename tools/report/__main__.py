@@ -63,10 +63,10 @@ def main() -> None:
     experiment = evaluation_of(checkpoint, args.data_root, args.gpu, args.split)
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
-    evaluation = experiment.score(detailed=True)
+    evaluation = experiment.score(observe=True)
     write_predictions(out / "predictions.csv", evaluation, experiment.class_names(), experiment.folder.root)
-    own_picture = experiment.score(detailed=True, mismatched="audio")
-    own_sound = experiment.score(detailed=True, mismatched="visual")
+    own_picture = experiment.score(observe=True, mismatched="audio")
+    own_sound = experiment.score(observe=True, mismatched="visual")
     print(write_page(out, experiment, metrics, evaluation, own_picture, own_sound, videos))
 
 

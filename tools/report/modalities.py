@@ -12,9 +12,9 @@ from tools.report.statistics import Statistics
 
 
 def gates_by_name(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The gates in a detailed evaluation, (n, t) each: of the picture, of the sound and of both; those that it has."""
-    gates = evaluation.details.observation[2:]
-    return {name: gate.numpy() for name, gate in zip(GATES, gates, strict=True) if gate is not None}
+    """The curves that the network observes, (n, t) each; for MAGAN its gates of the picture, the sound and both."""
+    curves = evaluation.observation.items()
+    return {name.replace("_", " "): values.numpy() for name, values in curves if values.ndim == 2}
 
 
 def swap_probabilities(
@@ -24,7 +24,7 @@ def swap_probabilities(
     evaluations = {"own picture, sound of another event": own_picture, "own sound, picture of another event": own_sound}
     means = {}
     for name, each in {**evaluations, "own picture and sound": evaluation}.items():
-        probability = each.details.class_probability.numpy()
+        probability = each.decisions.of_videos.numpy()
         event = np.minimum(stats.video_event, probability.shape[1] - 1)  # a video without event counts for no event
         means[name] = stats.video_mean(probability[np.arange(len(event)), event])
     return means

@@ -14,7 +14,7 @@ from engine.evaluation.measures import partial_videos, yardsticks
 from engine.evaluation.summary import localization_warning, measures_table
 from engine.experiment import Experiment
 from tools.drawing.pages import data_url, templates
-from tools.drawing.plots import shortened
+from tools.drawing.plots import GATES, shortened
 from tools.drawing.timelines import Timeline
 from tools.report import figures
 from tools.report.modalities import bias_correlations, gates_by_name, swap_probabilities
@@ -51,7 +51,8 @@ def write_page(
 
     gates = gates_by_name(evaluation)
     event_gates = {name: stats.event_mean(gate) for name, gate in gates.items()}
-    gate_order = _draw_modalities(out / "gates.png", event_gates, stats, names, "mean gate on segments of the event")
+    known = event_gates if list(event_gates) == list(GATES) else {}
+    gate_order = _draw_modalities(out / "gates.png", known, stats, names, "mean gate on segments of the event")
     swap = swap_probabilities(stats, evaluation, own_picture, own_sound) if own_picture and own_sound else {}
     swap_order = _draw_modalities(out / "modalities.png", swap, stats, names, "mean probability of the true event")
 
@@ -74,6 +75,8 @@ def write_page(
         options=experiment.options,
         data_root=experiment.folder.root,
         config=experiment.config,
+        threshold=experiment.threshold,
+        is_magan=experiment.config.network == "magan",
         setting=setting,
         setting_name=SETTING_NAMES[setting],
         evaluation=evaluation,
@@ -86,7 +89,6 @@ def write_page(
         names=names,
         classes=[*stats.present, stats.num_events],
         gates=gates,
-        absent=evaluation.details.observation.absent,
         has_event=stats.truth < stats.num_events,
         background=stats.truth == stats.num_events,
         gate_order=gate_order,
@@ -121,7 +123,7 @@ def _draw_modalities(
 
     A variant without one of them gets no picture.
     """
-    if len(values) < 3 or not stats.present:
+    if len(values) != 3 or not stats.present:
         return []
     of_picture, of_sound, _ = values.values()
     order = sorted(stats.present, key=lambda k: of_picture[k] - of_sound[k])
@@ -147,12 +149,12 @@ def _draw_videos(
                 + " · ".join(filter(None, (f"row {rows[i]}", shortened(ids[i], 40)))),
                 stats.truth[i],
                 stats.predicted[i],
-                evaluation.event_probability[i].numpy(),
+                evaluation.decisions.event_probability[i].numpy(),
             )
             for i in chosen
         ]
         if timelines:
-            threshold = experiment.config.model.event_threshold
+            threshold = experiment.threshold
             figures.draw_timelines(out / f"timelines_{kind}.png", timelines, names, threshold)
             videos[kind] = timelines
     return videos

@@ -12,7 +12,6 @@ from dataset.extraction.video import VideoError, read_sound
 from engine.evaluation import Evaluation
 from engine.experiment import Experiment
 from model import Prediction
-from model.observation import Observation
 from model.prediction import events_of
 from tools.predict.video_page import Found, write_video_page
 
@@ -39,9 +38,9 @@ def write_video_pages(
 
     A video that is missing among the files ``videos``, by id, or cannot be used, gets a warning and no page.
     """
-    dataset, threshold = evaluation.dataset, experiment.config.model.event_threshold
+    dataset, threshold = evaluation.dataset, experiment.threshold
     rows, region_shape = dataset.rows.tolist(), dataset.parts[0][0].shape[2:4]
-    ids, gates, pages = video_ids(experiment.folder.root, rows), experiment.model.setting == "supervised", {}
+    ids, pages = video_ids(experiment.folder.root, rows), {}
     for index in indices:
         page, file = f"video_{rows[index]:05d}.html", videos.get(ids[index])
         if file is None:
@@ -51,7 +50,7 @@ def write_video_pages(
         true_events = events_of(truth, np.ones(len(truth)), names)
         prediction = _prediction(evaluation, index, names, region_shape)
         try:
-            found = Found(file, read_sound(file), prediction, names, threshold, warning, gates, true_events)
+            found = Found(file, read_sound(file), prediction, names, threshold, warning, true_events)
             write_video_page(out / page, found)
         except VideoError as error:
             log.warning("warning: row %d has no page: %s %s", rows[index], file, error)
@@ -62,12 +61,12 @@ def write_video_pages(
 
 def _prediction(evaluation: Evaluation, index: int, names: Sequence[str], region_shape: tuple[int, int]) -> Prediction:
     """The prediction for a video of an evaluation whose maps have a height and width."""
-    predicted, event = evaluation.predicted[index].numpy(), evaluation.event_probability[index].numpy()
-    classes = np.tile(evaluation.details.class_probability[index].numpy(), (len(event), 1))  # (t, K)
-    observation = Observation(
-        *(
-            None if values is None else values[index].numpy().reshape(len(event), *(region_shape if k < 2 else ()))
-            for k, values in enumerate(evaluation.details.observation)
-        )
-    )
+    predicted, event = evaluation.predicted[index].numpy(), evaluation.decisions.event_probability[index].numpy()
+    classes = evaluation.decisions.class_probability[index].numpy()
+    if classes.ndim == 1:
+        classes = np.tile(classes, (len(event), 1))  # (t, C)
+    observation = {
+        name: values[index].numpy().reshape(len(event), *(region_shape if values.ndim == 3 else ()))
+        for name, values in evaluation.observation.items()
+    }
     return Prediction(events_of(predicted, event * classes.max(axis=1), names), predicted, event, classes, observation)

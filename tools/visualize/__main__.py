@@ -1,21 +1,22 @@
-"""Draw the attention of CMGCA in chosen videos, second by second.
+"""Draw the attention of a network in chosen videos, second by second.
 
-Each row of the data gives a picture of m1, the visual spatial attention, and m2, the audio-guided attention, over the
-regions of each second, above truth, prediction, gates and event probability. On synthetic data, where the regions of
-the event are known, the share of the attention inside them is printed beside their share of the area, over the segments
-of the whole split whose event fills a part of the frame.
+Each row of the data gives a picture of the attention over the regions of each second, which for MAGAN is m1 and m2 of
+CMGCA, above truth, prediction, gates and event probability. On synthetic data, where the regions of the event are
+known, the share of the attention inside them is printed beside their share of the area, over the segments of the whole
+split whose event fills a part of the frame.
 """
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from dataset.annotations import BACKGROUND, video_ids
 from dataset.labels import video_events
 from dataset.synthetic import read_truth
-from engine.evaluation import Evaluation
 from engine.experiment import evaluation_of
 from tools.arguments import checkpoint_of, evaluation_options, tool_parser
 from utils.command import run_command
@@ -67,44 +68,39 @@ def main() -> None:
     with os_error_as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
 
-    evaluation = experiment.score(detailed=True)
+    evaluation = experiment.score(observe=True)
     names = [*experiment.class_names(), BACKGROUND]
     events = video_events(evaluation.truth, evaluation.num_events).tolist()
     regions = read_truth(experiment.folder.root, "regions", (num_rows, t, h, w))
-    details = evaluation.details
-    variant = ", ".join(experiment.config.model.variant)
-    if absent := details.observation.absent:
-        log.info("left out, because the variant %s has none: %s", variant, ", ".join(absent))
-    if details.observation.visual_attention is None and details.observation.audio_guided_attention is None:
-        raise InputError(f"{checkpoint}: the variant {variant} has no attention to draw")
+    maps = {name.replace("_", " "): values for name, values in evaluation.observation.items() if values.ndim == 3}
+    curves = {name.replace("_", " "): values for name, values in evaluation.observation.items() if values.ndim == 2}
+    if not maps:
+        raise InputError(f"{checkpoint}: its network has no attention to draw")
     for row in args.rows:
         i = rows.index(row)
         title = " · ".join(filter(None, (names[events[i]], f"row {row}", *video_ids(experiment.folder.root, [row]))))
-        timeline = Timeline(
-            title, evaluation.truth[i].numpy(), evaluation.predicted[i].numpy(), evaluation.event_probability[i].numpy()
-        )
-        m1, m2, *gates = (None if values is None else values[i].numpy() for values in details.observation)
-        maps = {"m1\nvisual": m1, "m2\naudio-\nguided": m2}
+        shown = (evaluation.truth, evaluation.predicted, evaluation.decisions.event_probability)
+        timeline = Timeline(title, *(each[i].numpy() for each in shown))
         path = out / f"attention_{row:05d}.png"
         draw_attention(
             path,
             timeline,
-            {name: each.reshape(t, h, w) for name, each in maps.items() if each is not None},
-            gates,
+            {name: each[i].numpy().reshape(t, h, w) for name, each in maps.items()},
+            {name: each[i].numpy() for name, each in curves.items()},
             names,
-            experiment.config.model.event_threshold,
+            experiment.threshold,
             None if regions is None else regions[row],
             frames,
         )
         print(path)
     if regions is not None:
-        count, shares = shares_inside(evaluation, regions[rows])
+        count, shares = shares_inside(maps, regions[rows])
         print(f"Inside the event's regions, over {count} segments of the {args.split} split that it fills in part:")
         for name, share in shares.items():
             print(f"  {name:31}{100 * share:5.1f} %")
 
 
-def shares_inside(evaluation: Evaluation, regions: np.ndarray) -> tuple[int, dict[str, float]]:
+def shares_inside(maps: Mapping[str, Tensor], regions: np.ndarray) -> tuple[int, dict[str, float]]:
     """The shares of the area and of each attention that lie inside the true ``regions`` (n, t, h, w) of the event.
 
     They are means over the segments whose event fills a part of the frame; the number of these segments comes first.
@@ -112,12 +108,8 @@ def shares_inside(evaluation: Evaluation, regions: np.ndarray) -> tuple[int, dic
     """
     inside = regions.reshape(*regions.shape[:2], -1).astype(float)  # (n, t, r)
     counted = inside.any(axis=-1) & ~inside.all(axis=-1)
-    observation = evaluation.details.observation
     parts = {"of the area": np.full_like(inside, 1 / inside.shape[-1])}
-    if observation.visual_attention is not None:
-        parts["of m1, visual spatial attention"] = observation.visual_attention.numpy()
-    if observation.audio_guided_attention is not None:
-        parts["of m2, audio-guided attention"] = observation.audio_guided_attention.numpy()
+    parts |= {f"of the {name}": values.numpy() for name, values in maps.items()}
     shares = {name: (part * inside).sum(axis=-1)[counted] for name, part in parts.items()}
     return int(counted.sum()), {name: float(share.mean()) for name, share in shares.items() if len(share)}
 

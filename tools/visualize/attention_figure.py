@@ -1,6 +1,7 @@
-"""The picture of the attention of CMGCA in one video."""
+"""The picture of the attention in one video."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def draw_attention(
     path: Path,
     timeline: Timeline,
     maps: Mapping[str, np.ndarray],
-    gates: Sequence[np.ndarray | None],
+    gates: Mapping[str, np.ndarray],
     names: Sequence[str],
     threshold: float,
     regions: np.ndarray | None = None,
@@ -37,7 +38,7 @@ def draw_attention(
 
     Args:
         maps: attention by name, (t, h, w) each, summing to 1 per segment.
-        gates: of the picture, of the sound and of both, (t,) each; None for one that the network does not have.
+        gates: by name, (t,) each.
         regions: (t, h, w), 1 where the event truly is.
         frames: t frames of the video, (height, width, 3) each, uint8. With frames, each map is drawn twice: as contours
             over them, and by itself. Colours over a frame would hide it and be changed by it.
@@ -82,9 +83,7 @@ def draw_attention(
 
         curves.stairs(timeline.event_probability, range(seconds + 1), color=INK, lw=1.6, label="event probability")
         curves.hlines(threshold, 0, seconds, color=GREY, lw=1, ls="--", label=f"its threshold, {threshold:g}")
-        for gate, (name, style) in zip(gates, GATES.items(), strict=True):
-            if gate is None:
-                continue
+        for (name, gate), style in zip(gates.items(), cycle(GATES.values())):
             curves.plot(np.arange(seconds) + 0.5, gate, lw=0.8, label=name, **style)
         curves.set(xlim=(0, seconds), ylim=(-0.04, 1.06), yticks=[0, 0.5, 1], xticks=range(seconds + 1))
         curves.set(xlabel="time (s)", ylabel="probability, gates")

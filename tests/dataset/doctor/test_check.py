@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import MAGANConfig
 from dataset import AVEFolder
 from dataset.doctor import check_folder, orders, require_valid_data
 from dataset.doctor.features import SAMPLED
@@ -22,6 +21,7 @@ from dataset.features import channels_are_first
 from dataset.layout import ANNOTATIONS, EXTRACTION, FILES, NOISY, ORDERS
 from dataset.size import AVE, size_of
 from dataset.sources import make_labels_command
+from model.network import NetworkConfig
 from utils.errors import InputError
 from utils.wording import command_line
 
@@ -35,7 +35,7 @@ def root(data_root, tmp_path):
 
 
 def look(root, **options):
-    return check_folder(root, MAGANConfig(), **options)
+    return check_folder(root, **options)
 
 
 def read(path):
@@ -266,7 +266,7 @@ def own(root):
     for name in ("visual_feature.h5", "visual_feature_noisy.h5"):
         write(root / name, read(root / name)[..., :16])
     (root / ANNOTATIONS).unlink()
-    return root, MAGANConfig(visual_dim=16)
+    return root
 
 
 @pytest.mark.parametrize(
@@ -280,34 +280,32 @@ def own(root):
     ],
 )
 def test_what_cannot_be_read_is_compared_with_nothing(own, spoil, sentence):
-    root, config = own
+    root = own
     spoil(root / "visual_feature.h5")
     for full in (False, True):
-        assert sentence in only(check_folder(root, config, full=full)).message
+        assert sentence in only(check_folder(root, full=full)).message
     with pytest.raises(InputError, match=sentence):
         size_of(root)
     for name in ("audio_feature.h5", "right_labels.h5", "mil_labels.h5"):  # nothing tells the number of segments
         group_in_place_of_the_data_set(root / name)
     assert all(
         "cannot" in error.message or "a group" in error.message or sentence in error.message
-        for error in check_folder(root, config).of(ERROR)
+        for error in check_folder(root).of(ERROR)
     )
 
 
-@pytest.mark.parametrize("channels", [512, 16])
+@pytest.mark.parametrize("channels", [512, 32])
 def test_maps_with_channels_first_are_called_so_and_nothing_else(root, channels):
-    """Of 512 channels, it is plain; 16 are those of the config."""
     for name in ("visual_feature.h5", "visual_feature_noisy.h5"):
         maps = read(root / name)[..., :channels]
         write(root / name, np.moveaxis(np.tile(maps, (1, 1, 3, 3, 1)), -1, 2))
-    config = MAGANConfig(visual_dim=channels)
-    errors = check_folder(root, config).of(ERROR)
+    errors = check_folder(root).of(ERROR)
     for name, error in zip(("visual_feature.h5", "visual_feature_noisy.h5"), errors, strict=True):
         assert error.message.startswith(f"{root / name}: shape ({len(read(root / name))}, 10, {channels}, 6, 6), its ")
         assert command_line("pack_features", "--data_root", root, "--out", f"{root}-channels-last") in error.message
         assert error.cure == ""
     with pytest.raises(InputError, match="its third axis is the channels"):
-        AVEFolder(root, config, torch.float32).split("test")
+        AVEFolder(root, NetworkConfig(visual_dim=channels), torch.float32).split("test")
 
 
 @pytest.mark.parametrize(
@@ -509,13 +507,6 @@ def test_old_label_file_beside_the_right_one_is_worth_a_note(root):
     assert only(look(root), NOTE).message == f"{root / 'labels.h5'}: is not read, right_labels.h5 wins"
 
 
-def test_data_of_other_widths_and_events_than_the_config_are_one_error_with_the_way_to_a_config(root):
-    finding = only(check_folder(root, MAGANConfig(num_events=5, visual_dim=256)))
-    assert finding.settings == BOTH
-    assert finding.message.endswith("num_events 28 where the config has 5, visual_dim 512 where the config has 256")
-    assert command_line("make_config", "--data_root", root, "--out", "configs/mine.json") in finding.cure
-
-
 @pytest.mark.parametrize("values", [np.float32(1), np.zeros((0, 10, 128), "f4"), h5py.Empty("f4"), np.zeros(60, "S4")])
 @pytest.mark.parametrize("name", FILES)
 def test_data_of_any_form_gives_findings_and_no_failure(root, name, values):
@@ -563,17 +554,17 @@ def test_training_is_refused_with_every_error_of_its_setting_and_no_other(root):
     change(root / "labels_noisy.h5", 1, 0)
     for setting, count in (("supervised", 2), ("weakly", 3)):
         with pytest.raises(InputError) as error:
-            require_valid_data(root, MAGANConfig(), setting)
+            require_valid_data(root, setting)
         lines = str(error.value).splitlines()
         assert len([line for line in lines if line.startswith(str(root))]) == count
         assert len([line for line in lines if line.startswith("  ")]) == count
 
 
 def test_training_is_told_the_warnings(root):
-    assert require_valid_data(root, MAGANConfig(), "weakly") == []
+    assert require_valid_data(root, "weakly") == []
     change(root / "audio_feature_noisy.h5", 0, -3e4)
-    assert require_valid_data(root, MAGANConfig(), "supervised") == []
-    (warning,) = require_valid_data(root, MAGANConfig(), "weakly")
+    assert require_valid_data(root, "supervised") == []
+    (warning,) = require_valid_data(root, "weakly")
     assert warning.startswith(f"{root / 'audio_feature_noisy.h5'}: values outside -10000 to 10000")
 
 

@@ -186,7 +186,7 @@ def test_replayed_evaluation_is_the_launched_one_to_the_last_bit(make_trainer, s
     feed.batches = Batches(len(feed.dataset), 4)
     batch = next(iter(trainer.feeds.train.epoch()))
     for _ in range(rounds):
-        arguments = (trainer.model, feed, trainer.device, precision, Progress("", 1000), trainer.ranks)
+        arguments = (trainer.model, feed, trainer.device, precision, 0.5, Progress("", 1000), trainer.ranks)
         assert same(evaluate(*arguments), evaluate(*arguments, batches_captured=captured))
         trainer.model.train()
         trainer.step(batch)
@@ -195,7 +195,7 @@ def test_replayed_evaluation_is_the_launched_one_to_the_last_bit(make_trainer, s
 
 def test_step_that_waits_is_not_captured(make_trainer, monkeypatch, caplog):
     trainer = make_trainer("weakly", "fp32", batch_size=9, n_epoch=1)
-    correct = trainer.model.correct
-    monkeypatch.setattr(trainer.model, "correct", lambda *args: correct(*args) & bool(correct(*args).any()))
+    correct = trainer.correct
+    monkeypatch.setattr(trainer, "correct", lambda *args: correct(*args) & bool(correct(*args).any()))
     train(trainer, ReplayOnCPU("cpu"))
     assert "one by one: _local_scalar_dense waits for the device" in caplog.text

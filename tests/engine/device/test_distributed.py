@@ -80,7 +80,7 @@ def test_every_video_is_counted_once_in_evaluation(run, trained, data_root):
 def test_scope_batch_is_refused_with_the_reason(data_root):
     result = finished_ranks(2, "supv_main.py", "--gpu", "cpu", "--data_root", data_root, "--scope", "batch")
     assert result.returncode == 2
-    assert "scope batch attends over the whole batch, which 2 processes would split" in result.stderr
+    assert "the network attends over the whole batch, which 2 processes would split" in result.stderr
 
 
 @pytest.mark.slow

@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.prediction import load_magan
+from model.prediction import load_network
 from tests.conftest import AUDIO_DIM, SCRIPTS, VISUAL_DIM
 from utils.errors import InputError
 
 ALL = """
 import json, runpy, sys
 import numpy as np
-from model.prediction import load_magan
+from model.prediction import load_network
 
 _, commands, checkpoint, features = sys.argv
 for sys.argv in json.loads(commands):
     runpy.run_path(sys.argv[0], run_name="__main__")
 features = np.load(features)
-found = load_magan(checkpoint, "single").predict(features["visual"], features["audio"], observe=True)
-print(json.dumps([found.event_probability.tolist(), found.observation.visual_attention.tolist()]))
+found = load_network(checkpoint, "single").predict(features["visual"], features["audio"], observe=True)
+print(json.dumps([found.event_probability.tolist(), found.observation["visual_attention"].tolist()]))
 """
 
 
@@ -96,10 +96,10 @@ def test_evaluation_is_that_of_the_cpu(run, there, tmp_path):
 def test_prediction_is_that_of_the_cpu(there):
     folder, (event, attention) = there
     features = np.load(folder / "features.npz")
-    trained = load_magan(folder / "supervised/best.pth.tar")
+    trained = load_network(folder / "supervised/best.pth.tar")
     expected = trained.predict(features["visual"], features["audio"], observe=True)
     np.testing.assert_allclose(event, expected.event_probability, atol=1e-5)
-    np.testing.assert_allclose(attention, expected.observation.visual_attention, atol=1e-5)
+    np.testing.assert_allclose(attention, expected.observation["visual_attention"], atol=1e-5)
 
 
 def test_precision_that_the_device_lacks_is_refused(run_without, data_root, tmp_path):
@@ -113,7 +113,7 @@ def test_precision_that_the_device_lacks_is_refused(run_without, data_root, tmp_
 def test_published_checkpoint_is_not_loaded_there(published, monkeypatch):
     monkeypatch.setattr("model.prediction.has_float64", lambda device: False)
     with pytest.raises(InputError, match=r"predicts in float64, which mps does not have: use the CPU \(--gpu cpu\)"):
-        load_magan(published / "supervised.pth.tar", "mps")
+        load_network(published / "supervised.pth.tar", "mps")
 
 
 class AdamOfMPS(TorchDispatchMode):

@@ -32,7 +32,7 @@ def test_published_file_is_scored_as_it_was_made(run, published, seeded_data, se
     result = score(run, setting, published / f"{setting}.pth.tar", seeded_data)
     assert accuracy_of(result) == seeded.expected(setting, "batch")["accuracy"]
     assert "in the authors' format" in result.stderr
-    assert "scope batch, fp64, batches of 16" in result.stderr
+    assert "fp64, batches of 16, which share attention" in result.stderr
     assert "warning" not in result.stderr
 
 
@@ -172,7 +172,7 @@ def test_flags_override_what_the_checkpoint_says(run, trained, data_root):
         *("--gpu", "cpu", "--evaluate", "--data_root", data_root, "--resume", trained("supervised") / "best.pth.tar"),
         *("--scope", "batch", "--precision", "bf16", "--test_batch_size", "3", "--num_workers", "2"),
     )
-    assert "scope batch, bf16, batches of 3" in result.stderr
+    assert "bf16, batches of 3, which share attention" in result.stderr
     accuracy_of(result)
 
 

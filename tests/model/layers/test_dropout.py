@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from model import MODELS, MAGANConfig
+from model import MAGANConfig
 from model.layers.attention import MultiHeadAttention
 from model.layers.dropout import Dropout
 from model.refinement import Refinement
+from model.registry import NETWORKS
 from tools.reference import seeded
 
 B, T, R = 2, 5, 4
@@ -57,7 +58,7 @@ def record(model):
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 @pytest.mark.parametrize("scope", seeded.SCOPES)
 def test_dropout_acts_where_the_published_network_has_it(config, setting, scope):
-    model = MODELS[setting](config(setting, scope=scope)).train()
+    model = NETWORKS["magan"][setting](config(setting, scope=scope)).train()
     segments, encoder_hidden = B * T, config(setting).encoder_hidden
     visual, audio = (segments, R), (B, T)
     if scope == "batch":
@@ -84,7 +85,7 @@ def test_dropout_acts_where_the_published_network_has_it(config, setting, scope)
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)
 def test_nothing_is_dropped_in_evaluation(config, setting):
-    assert not record(MODELS[setting](config(setting)).eval())
+    assert not record(NETWORKS["magan"][setting](config(setting)).eval())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_nothing_is_dropped_in_evaluation(config, setting):
     ],
 )
 def test_each_rate_of_the_config_is_obeyed(config, rate, count):
-    model = MODELS["supervised"](config("supervised", **{rate: 0.375})).train()
+    model = NETWORKS["magan"]["supervised"](config("supervised", **{rate: 0.375})).train()
     assert sum(times for (_, _, p), times in record(model).items() if p == 0.375) == count
 
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from configs import MAGANConfig
+from model import MAGANConfig
 
 
 class Equations:

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from configs import MAGANConfig
 from configs.variants import VARIANTS, sorted_variants, variants_of
-from model import MODELS
-from model.observation import observed
+from model import MAGANConfig
+from model.registry import NETWORKS
 from model.variants import CHANGES
 from tests.model.variants.equations import EQUATIONS, Equations
 from utils.arithmetic import autocast, parameter_dtype
@@ -47,7 +46,7 @@ def network(setting, *variant, dropout=False, **changes):
     values = {"visual_dim": WIDTH, "audio_dim": 8, "d_model": HIDDEN, "encoder_hidden": 12, "decoder_hidden": 12}
     if not dropout:
         values |= {name: 0.0 for name in MAGANConfig.__dataclass_fields__ if name.endswith("dropout")}
-    return MODELS[setting](MAGANConfig(**values, num_events=EVENTS, variant=variant, **changes))
+    return NETWORKS["magan"][setting](MAGANConfig(**values, num_events=EVENTS, variant=variant, **changes))
 
 
 def batch(dtype=torch.float64):
@@ -208,10 +207,10 @@ def test_weak_decision_reads_the_scores_that_there_are(variant, scores):
         interactions = model.co_interact(model.relate_in_time(v, a))
     gates = [getattr(interactions, f"{gate}_logits").softmax(-1) for gate in scores[1:]]
     total = outputs.event + (math.prod(gates) if gates else 0)
-    torch.testing.assert_close(model.class_probability(outputs), total / total.sum(-1, keepdim=True))
+    decisions = model.decisions(outputs)
+    torch.testing.assert_close(decisions.of_videos, (total / total.sum(-1, keepdim=True)).double())
     expected = torch.where(outputs.is_event.sigmoid() > 0.7, total.argmax(-1, keepdim=True), EVENTS)
-    assert torch.equal(model.decide(outputs), expected)
-    assert torch.equal(model.correct(outputs, labels_of("weakly")), total.argmax(-1) == torch.tensor([0, 2, 1, EVENTS]))
+    assert torch.equal(decisions.classes(0.7, EVENTS), expected)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -272,24 +271,22 @@ UNSEEN = {
 @pytest.mark.parametrize(("setting", "name"), CASES)
 def test_attention_and_gates_that_do_not_exist_are_not_observed(setting, name):
     model = trained_a_little(network(setting, name))
-    with torch.no_grad(), observed(model) as observation:
-        model(*batch())
-        seen = observation()._asdict()
-    assert {key for key, values in seen.items() if values is None} == UNSEEN.get(name, set())
+    with torch.no_grad(), model.observed() as observed:
+        seen = observed(model(*batch()))
+    everything = {"visual_attention", "audio_guided_attention", "picture_gate", "sound_gate", "multimodal_gate"}
+    assert seen.keys() == everything - UNSEEN.get(name, set())
     for key, values in seen.items():
-        if values is not None:
-            assert values.shape == ((4, 6, 6) if key.endswith("attention") else (4, 6)), key
+        assert values.shape == ((4, 6, 6) if key.endswith("attention") else (4, 6)), key
 
 
 def test_mended_gates_are_named_for_the_modality_that_they_read():
     model = trained_a_little(network("weakly", "mend-gates"))
-    with torch.no_grad(), observed(model) as observation:
-        model(*batch())
-        seen = observation()
+    with torch.no_grad(), model.observed() as observed:
+        seen = observed(model(*batch()))
         relations = model.relate_in_time(*model.co_attend(*model.refine(*batch())))
     gates = model.co_interaction.unimodal_gates
-    torch.testing.assert_close(seen.picture_gate, gates.visual_gate(relations.visual_encoded).sigmoid().squeeze(-1))
-    torch.testing.assert_close(seen.sound_gate, gates.audio_gate(relations.audio_encoded).sigmoid().squeeze(-1))
+    torch.testing.assert_close(seen["picture_gate"], gates.visual_gate(relations.visual_encoded).sigmoid().squeeze(-1))
+    torch.testing.assert_close(seen["sound_gate"], gates.audio_gate(relations.audio_encoded).sigmoid().squeeze(-1))
 
 
 @pytest.mark.parametrize(("setting", "name"), CASES)
