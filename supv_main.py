@@ -1,20 +1,11 @@
 """Fully supervised MAGAN: train it on labels per segment, or evaluate a checkpoint."""
 
+from engine.experiment import run
 from utils.command import run_command
-from utils.startup import exit_at_once, handling_stop_signals
 
 
 def main() -> None:
-    with handling_stop_signals(exit_at_once):
-        from configs import parse_options
-        from engine.experiment import Experiment
-
-    options = parse_options(__doc__, default_config="configs/main.json", snapshot_pref="./Exps/Supv/run/")
-    experiment = Experiment(options, "supervised")
-    if options.evaluate:
-        experiment.evaluate()
-    else:
-        experiment.train()
+    run(__doc__, "supervised", snapshot_pref="./Exps/Supv/run/")
 
 
 if __name__ == "__main__":

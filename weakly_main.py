@@ -1,20 +1,11 @@
 """Weakly-supervised MAGAN: train it on labels per video, or evaluate a checkpoint on labels per segment."""
 
+from engine.experiment import run
 from utils.command import run_command
-from utils.startup import exit_at_once, handling_stop_signals
 
 
 def main() -> None:
-    with handling_stop_signals(exit_at_once):
-        from configs import parse_options
-        from engine.experiment import Experiment
-
-    options = parse_options(__doc__, default_config="configs/weak.json", snapshot_pref="./Exps/WeaklySupv/run/")
-    experiment = Experiment(options, "weakly")
-    if options.evaluate:
-        experiment.evaluate()
-    else:
-        experiment.train()
+    run(__doc__, "weakly", snapshot_pref="./Exps/WeaklySupv/run/")
 
 
 if __name__ == "__main__":

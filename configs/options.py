@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from configs.config import CONFIGS, ROOT, SCOPES, TrainingConfig
+from configs.config import CONFIGS, SCOPES, TrainingConfig
 from configs.variants import variants_of
 
 DATA_ROOT = Path("data")  # of every command that is given no other
@@ -38,23 +38,23 @@ class Options:
 
 
 def parse_options(
-    description: str, default_config: str, snapshot_pref: str, arguments: Sequence[str] | None = None
+    description: str, setting: str, snapshot_pref: str, arguments: Sequence[str] | None = None
 ) -> Options:
     """Parse the command line of an entry script.
 
     Args:
-        default_config: the setting's config file, relative to the repository.
+        setting: whose default config, and variants in ``--help``.
         snapshot_pref: the folder of a run that is given no other.
         arguments: the command line; None takes that of the process.
     """
-    setting = next(setting for setting, path in CONFIGS.items() if path == ROOT / default_config)
+    default_config = CONFIGS[setting]
     parser = argparse.ArgumentParser(
         description=description,
         epilog=_variants_help(setting),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_run(parser, default_config, snapshot_pref)
+    _add_run(parser, f"configs/{default_config.name}", snapshot_pref)
     _add_hyperparameters(parser)
     given = vars(parser.parse_args(arguments))
     if given["evaluate"] and given["resume"] in (None, AUTO):
@@ -67,9 +67,7 @@ def parse_options(
         parser.error(f"--save_seconds is {given['save_seconds']}, expected 0 or more")
     own = {name: given.pop(name) for name in Options.__dataclass_fields__ if name in given}
     overrides = {name: value for name, value in given.items() if value is not None}
-    return Options(
-        default_config=ROOT / default_config, default_snapshot_pref=Path(snapshot_pref), overrides=overrides, **own
-    )
+    return Options(default_config=default_config, default_snapshot_pref=Path(snapshot_pref), overrides=overrides, **own)
 
 
 def _add_run(parser: argparse.ArgumentParser, default_config: str, snapshot_pref: str) -> None:

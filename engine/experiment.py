@@ -9,7 +9,7 @@ from shlex import quote
 
 import torch
 
-from configs import AUTO, CONFIGS, Config, Options, parse_options
+from configs import AUTO, Config, Options, parse_options
 from configs.config import SELECTIONS
 from configs.options import DATA_ROOT
 from dataset import AVEDataset, AVEFolder
@@ -406,9 +406,19 @@ class Experiment:
             log.info("test split, %s", measures_text(columns, truth, self.model.config.num_events))
 
 
+def run(description: str, setting: str, snapshot_pref: str) -> None:
+    """Do what the command line of an entry script asks for: train, or evaluate a checkpoint."""
+    options = parse_options(description, setting, snapshot_pref)
+    experiment = Experiment(options, setting)
+    if options.evaluate:
+        experiment.evaluate()
+    else:
+        experiment.train()
+
+
 def evaluation_of(checkpoint: Path, data_root: Path | None, gpu: str, split: str) -> Experiment:
     """The experiment of ``--evaluate`` for a checkpoint of either setting, for the tools."""
     setting = load_checkpoint(checkpoint).setting
     arguments = ["--evaluate", f"--resume={checkpoint}", f"--gpu={gpu}", f"--split={split}"]
     arguments += [f"--data_root={data_root}"] if data_root else []
-    return Experiment(parse_options(__doc__, str(CONFIGS[setting]), "", arguments), setting)
+    return Experiment(parse_options(__doc__, setting, "", arguments), setting)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from multiprocessing.context import BaseContext
-from threading import Thread
 
 import psutil
 import torch
@@ -26,6 +25,7 @@ from utils.arithmetic import finite
 from utils.errors import InputError
 from utils.memory import has_own_memory
 from utils.progress import shows_bars
+from utils.signals import handling_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ class StreamFeed:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,
-            worker_init_fn=_leave_the_end_to_the_run,
             multiprocessing_context=_worker_context() if workers else None,
             # Iterating draws a number, which must not come from the random numbers of the training.
             generator=torch.Generator(),
@@ -216,30 +215,11 @@ def _worker_context() -> BaseContext:
     """The context that workers are started in: that of a fork server where there is one, else that of ``spawn``."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["engine.reader_server"])
-    _start_fork_server()
-    return context
-
-
-def _start_fork_server() -> None:
-    """Start it before it is needed, because its imports take seconds."""
-    from multiprocessing import forkserver, resource_tracker
-
-    resource_tracker.ensure_running()  # which would unblock the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it, and prints no traceback
-    try:
+    context.set_forkserver_preload(["engine.feeds"])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts threads when it is imported; the server has none
+    with handling_stop_signals(signal.SIG_IGN):  # which it inherits: a signal to all of the run is for the main process
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _leave_the_end_to_the_run(worker: int) -> None:
-    """Let a worker end when the main process does, even if that is killed, and not at Ctrl-C, which all of them get."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
+    return context

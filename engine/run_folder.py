@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from utils.atomic import SUFFIX, atomic_write
 from utils.errors import InputError, os_error_as_input_error
 from utils.log import log_to_file
-from utils.signals import deferred_signals
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +211,7 @@ class RunFolder:
             temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     def _open(self, first_epoch: int) -> None:
-        with deferred_signals():  # a signal during an import can be lost
-            from torch.utils.tensorboard import SummaryWriter  # takes a second, and evaluation does not need it
+        from torch.utils.tensorboard import SummaryWriter  # takes a second, and evaluation does not need it
 
         threading.excepthook = _log_thread_failure
         with os_error_as_input_error(self.path):

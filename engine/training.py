@@ -33,7 +33,7 @@ from utils.arithmetic import allow_tf32, autocast, for_decision, has_float64, pa
 from utils.errors import InputError
 from utils.memory import has_own_memory
 from utils.progress import Progress
-from utils.startup import handling_stop_signals
+from utils.signals import handling_stop_signals
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from utils.errors import InputError
-from utils.startup import open_closed_streams, stop_signals
+from utils.signals import stop_signals
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -18,7 +18,6 @@ def run_command(main: Callable[[], None]) -> None:
         raise SystemExit(128 + number)
 
     gc.freeze()  # what is imported lives to the end, where going through it took 0.4 s
-    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not UTF-8
     for number in stop_signals():

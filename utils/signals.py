@@ -1,10 +1,32 @@
-"""Signals that wait until it is safe to act on them."""
+"""Signals that stop a command."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-from utils.startup import handling_stop_signals
+# SIGHUP arrives if the terminal is closed; Windows has none.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """``STOP_SIGNALS``, but not a SIGHUP that ``nohup`` has disabled."""
+    return tuple(
+        number
+        for number in STOP_SIGNALS
+        if number.name != "SIGHUP" or signal.getsignal(number) not in (signal.SIG_IGN, None)
+    )
+
+
+@contextmanager
+def handling_stop_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[dict[int, object]]:
+    """Handle stop signals by ``handler``; gives the handlers from before by signal, which return at the end."""
+    before = {number: signal.signal(number, handler) for number in stop_signals()}
+    try:
+        yield before
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager

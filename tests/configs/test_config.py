@@ -206,7 +206,7 @@ def options(monkeypatch):
 
     def parse(*flags):
         monkeypatch.setattr(sys, "argv", ["supv_main.py", *flags])
-        return parse_options("Train.", "configs/main.json", "./Exps/Supv/run/")
+        return parse_options("Train.", "supervised", "./Exps/Supv/run/")
 
     return parse
 

@@ -76,7 +76,7 @@ def test_name_of_the_other_setting_is_refused_with_both():
 
 def test_flag_takes_several_names():
     flags = ["--variant", "no-v2a", "no-a2v", "--lr", "0.5"]
-    given = parse_options("Train.", "configs/main.json", "./run/", flags).overrides
+    given = parse_options("Train.", "supervised", "./run/", flags).overrides
     assert given == {"variant": ["no-v2a", "no-a2v"], "lr": 0.5}
     assert Config().with_values(given, "command line").model["variant"] == ["no-v2a", "no-a2v"]
 
@@ -84,7 +84,7 @@ def test_flag_takes_several_names():
 @pytest.mark.parametrize("setting", CONFIGS)
 def test_help_explains_each_variant_of_the_setting_and_no_other(setting, capsys):
     with pytest.raises(SystemExit):
-        parse_options("Train.", str(CONFIGS[setting]), "./run/", ["--help"])
+        parse_options("Train.", setting, "./run/", ["--help"])
     text = " ".join(capsys.readouterr().out.split())
     for name, variant in VARIANTS.items():
         assert (f"{name} {variant.part}: {variant.sentence}" in text) == (setting in variant.settings), name

@@ -53,7 +53,7 @@ def resumed(last, data_root):
 
     def resolve(*flags):
         flags = ("--resume", last, "--gpu", "cpu", "--data_root", data_root, *flags)
-        options = parse_options("Train.", "configs/main.json", "./Exps/Supv/run/", list(map(str, flags)))
+        options = parse_options("Train.", "supervised", "./Exps/Supv/run/", list(map(str, flags)))
         return Experiment(options, "supervised").config.as_dict()
 
     return resolve

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import CONFIGS, SCRIPTS, load_config, parse_options
+from configs import SCRIPTS, load_config, parse_options
 from configs.variants import variants_of
 from dataset import AVEFolder
 from dataset.layout import training_files
@@ -139,7 +139,7 @@ def make_plan(
             for argument in given:
                 if argument.partition("=")[0] in taken:
                     raise InputError(f"{argument}: is set by the comparison, leave it out")
-        options = parse_options(__doc__, str(CONFIGS[setting]), "", [*arguments, *own])
+        options = parse_options(__doc__, setting, "", [*arguments, *own])
         file, base = options.config or options.default_config, options.default_config
         config = load_config(file, base).with_values(options.overrides, name)
         network = network_class(config.network, setting)
