@@ -24,8 +24,8 @@ lint: .venv/installed-dev
 	$(BIN)/lint-imports
 
 # Whether a GPU computes as it should, and how fast; GPU=1 is the second one.
-check-gpu: .venv/installed
-	$(BIN)/python -m tools.check_gpu --gpu $(GPU)
+check-gpu: .venv/installed-dev
+	CHECK_GPU=$(GPU) $(BIN)/python -m pytest -q tests/gpu
 
 .venv/installed: requirements.txt requirements-tools.txt
 	$(PYTHON) -m venv .venv

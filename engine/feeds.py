@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from multiprocessing.context import BaseContext
+from threading import Thread
 
 import psutil
 import torch
@@ -54,6 +55,7 @@ class StreamFeed:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,
+            worker_init_fn=_end_with_the_run,
             multiprocessing_context=_worker_context() if workers else None,
             # Iterating draws a number, which must not come from the random numbers of the training.
             generator=torch.Generator(),
@@ -223,3 +225,13 @@ def _worker_context() -> BaseContext:
     with handling_stop_signals(signal.SIG_IGN):  # which it inherits: a signal to all of the run is for the main process
         forkserver.ensure_running()
     return context
+
+
+def _end_with_the_run(worker: int) -> None:
+    """Let a worker end when the main process does, even if that is killed."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

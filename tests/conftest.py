@@ -15,7 +15,7 @@ from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.networks import save_networks
 from tests.processes import ENVIRONMENT, ROOT, finished, started
 from tests.readable import assert_readable
-from tools.reference import seeded
+from tests.reference import seeded
 from utils.memory import keep_freed_memory
 
 keep_freed_memory()  # as commands on a CPU do

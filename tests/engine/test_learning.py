@@ -12,7 +12,7 @@ from engine.learning import learns_nothing
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.evaluations import evaluation_of
 from tests.processes import ROOT, Process
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 def metrics(folder):

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from engine.evaluation import evaluate_batch
 from model.prediction import TrainedNetwork
 from tests.conftest import AUDIO_DIM, VISUAL_DIM
-from tools.reference import seeded
+from tests.reference import seeded
 
 META = torch.device("meta")
 

@@ -24,7 +24,7 @@ from model.checkpoint import load_checkpoint
 from tests.conftest import SCRIPTS, write_data
 from tests.engine.test_training import TIMES, metrics
 from tests.processes import Process, finished
-from tools.reference import seeded
+from tests.reference import seeded
 from utils.errors import InputError
 
 KILLS = int(os.environ.get("MAGAN_TEST_KILLS", "11"))  # in each setting

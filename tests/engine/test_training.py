@@ -25,7 +25,7 @@ from engine.run_folder import RunFolder
 from tests.conftest import CONFIGS, SCRIPTS, write_data
 from tests.processes import ROOT, Process, finished
 from tests.readable import assert_files_readable, assert_readable
-from tools.reference import seeded
+from tests.reference import seeded
 
 TERMS = {
     "supervised": ["loss", "is_event", "event", "um_gate", "um_score", "mm_gate", "mm_score"],

@@ -26,7 +26,7 @@ import torch
 from dataset.synthetic import SyntheticAVE, write_synthetic_ave
 from tests.conftest import AUDIO_DIM, SCRIPTS, SMALL, VISUAL_DIM, Run
 from tests.processes import ROOT
-from tools.reference import seeded
+from tests.reference import seeded
 
 EVENTS = 8
 TRAINING = {"lr": 3e-3, "batch_size": 16, "n_epoch": 4, "eval_freq": 4, "num_workers": 0}

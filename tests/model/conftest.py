@@ -9,7 +9,7 @@ from model import MAGANConfig
 from model.magan import MAGAN
 from model.published import from_published
 from model.registry import NETWORKS
-from tools.reference import seeded
+from tests.reference import seeded
 
 SETTING_VALUES = {
     "supervised": {},

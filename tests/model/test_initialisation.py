@@ -8,7 +8,7 @@ from torch import nn
 
 from model.layers.attention import MultiHeadAttention
 from model.registry import NETWORKS
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 @pytest.fixture(params=seeded.SETTINGS)

@@ -5,7 +5,7 @@ import torch
 
 from model import MAGANConfig
 from model.registry import NETWORKS
-from tools.reference import seeded
+from tests.reference import seeded
 
 SMALL = {"d_model": 32, "encoder_hidden": 48, "decoder_hidden": 40}
 

@@ -5,7 +5,7 @@ import torch
 
 from model.published import published_parts
 from tests.model.conftest import NO_DROPOUT, inputs
-from tools.reference import seeded
+from tests.reference import seeded
 
 pytestmark = [
     pytest.mark.parametrize("setting", seeded.SETTINGS),

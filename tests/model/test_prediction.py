@@ -14,7 +14,7 @@ from model import Event, load_network
 from model.network import Decisions
 from model.prediction import TrainedNetwork, Windows, events_of
 from tests.model.conftest import inputs, published_checkpoint
-from tools.reference import seeded
+from tests.reference import seeded
 from utils.errors import InputError
 
 

@@ -6,7 +6,7 @@ import torch
 from model.published import from_published, published_parts, published_setting, published_weights
 from model.registry import NETWORKS
 from tests.model.conftest import published_checkpoint
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 @pytest.fixture(params=seeded.SETTINGS)

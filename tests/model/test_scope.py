@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.model.conftest import inputs
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 def outputs_of_first_video(model, visual, audio):

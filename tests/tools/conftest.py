@@ -65,7 +65,7 @@ def benchmark_report(made_once, run) -> str:
     """What ``BENCHMARK`` prints, with a smaller square product."""
 
     code = (
-        "from tools.benchmark import __main__ as benchmark; "
+        "from tools import benchmark; "
         "benchmark.PRODUCTS = ((1024, 1024, 1024), benchmark.PRODUCTS[1]); benchmark.main()"
     )
     return made_once("benchmark", lambda path: path.write_text(run("-c", code, *BENCHMARK[1:]).stdout)).read_text()

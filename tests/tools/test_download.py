@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from dataset.published import DOWNLOADS
+from tests.reference import seeded
 from tests.server import serving
 from tools import download as module
 from tools.download import content_check, downloads, get_all, prepare
-from tools.reference import seeded
 from utils.errors import InputError
 
 pytest.importorskip("gdown")

@@ -16,7 +16,7 @@ import pytest
 from dataset.annotations import read_annotations
 from tests.conftest import SCRIPTS
 from tests.readable import assert_files_readable
-from tools.reference import seeded
+from tests.reference import seeded
 
 PICTURES = {"events", "lengths", "confusion", "gates", "modalities"}
 PICTURES |= {f"timelines_{name}" for name in ("worst", "median", "best")}

@@ -14,8 +14,8 @@ from model import MAGANConfig
 from model.registry import NETWORKS
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ROOT
+from tests.reference import seeded
 from tests.videos import grey, write_video
-from tools.reference import seeded
 from tools.visualize.__main__ import shares_inside
 
 MAPPED_DIM = 192  # of the visual features in which attention finds the event

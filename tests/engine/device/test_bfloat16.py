@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 @pytest.mark.parametrize("setting", seeded.SETTINGS)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from dataset.batches import Batches
 from engine.device.cuda_graph import WARM_UP, CapturedBatches, CapturedCall
 from engine.evaluation import evaluate
-from tools.reference import seeded
+from tests.reference import seeded
 from utils.progress import Progress
 
 # Kernels whose result decides what the host does next, so that it waits for the device.

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import CONFIGS, SCRIPTS
 from tests.processes import ENVIRONMENT, ROOT, TORCHRUN, finished_ranks
-from tools.reference import seeded
+from tests.reference import seeded
 
 
 @pytest.fixture

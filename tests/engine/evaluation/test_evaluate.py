@@ -12,7 +12,7 @@ from engine.checkpoint import save_checkpoint
 from model.checkpoint import load_checkpoint
 from tests.conftest import SCRIPTS
 from tests.processes import ROOT
-from tools.reference import seeded
+from tests.reference import seeded
 
 RESULT = re.compile(r"Evaluation results \(acc\): (\d+\.\d{4})%\.")
 OTHER = {"supervised": "weakly", "weakly": "supervised"}

@@ -13,7 +13,7 @@ from model.layers.attention import MultiHeadAttention
 from model.layers.dropout import Dropout
 from model.refinement import Refinement
 from model.registry import NETWORKS
-from tools.reference import seeded
+from tests.reference import seeded
 
 B, T, R = 2, 5, 4
 VISUAL, AUDIO, D = 512, 128, 256

@@ -1,1 +1,0 @@
-"""Benchmark of this machine: the code behind ``python -m tools.benchmark``."""
