@@ -8,6 +8,9 @@ keep the large (n, r, 512) tensors few:
 - Linear(h * g) to one number is the product of h with (weight * g), and sum(m * v * (1 + c)) is sum(m * v) * (1 + c).
 """
 
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +19,29 @@ from model.config import MAGANConfig
 from model.layers.linear import Linear
 from model.layers.pooling import mean_and_max
 from model.layers.streams import side_by_side
+
+
+class Projection(Linear):
+    """Linear and ReLU of several layers that read the same features, as one product.
+
+    The initialisation of a Linear depends on its input width alone, so each part is drawn as a layer of its own. A part
+    that a variant does not need has no rows; what reads it gets a tensor of width 0.
+    """
+
+    def __init__(self, dim: int, widths: Mapping[str, int], unneeded: Collection[str]) -> None:
+        super().__init__(dim, sum(widths.values()))
+        self.widths = [0 if name in unneeded else width for name, width in widths.items()]
+        self.out_features = sum(self.widths)
+        for name in ("weight", "bias"):
+            rows = getattr(self, name).detach().split(list(widths.values()))
+            kept = [each for each, width in zip(rows, self.widths, strict=True) if width]
+            setattr(self, name, nn.Parameter(torch.cat(kept)) if kept else None)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(..., dim) to a tensor (..., width) of each part."""
+        if self.weight is None:
+            return (x[..., :0],) * len(self.widths)
+        return F.relu(super().forward(x)).split(self.widths, dim=-1)
 
 
 class ChannelAttention(nn.Module):
@@ -32,6 +58,17 @@ class ChannelAttention(nn.Module):
         return 1 + torch.sigmoid(self.expand(F.relu(self.squeeze(s.flatten(1)))))
 
 
+class EvenChannels(nn.Module):
+    """1 + c = 1, in place of channel attention: ``p`` (n, r, any) and ``q`` (n, any) to (n, visual_dim)."""
+
+    def __init__(self, visual_dim: int) -> None:
+        super().__init__()
+        self.visual_dim = visual_dim
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        return q.new_ones(len(q), self.visual_dim)
+
+
 class SpatialAttention(nn.Module):
     """Weights over regions: softmax(tanh(Linear(h * g))), (n, r, hidden) and (n, hidden) to (n, r)."""
 
@@ -44,17 +81,47 @@ class SpatialAttention(nn.Module):
         return torch.softmax(torch.tanh(score), dim=-1)
 
 
+class SameWeights(nn.Module):
+    """The weight ``scale`` / r of each region, in place of spatial attention, in the dtype of a softmax."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, h: Tensor, g: Tensor) -> Tensor:
+        dtype = torch.promote_types(h.dtype, torch.float32)
+        return torch.full(h.shape[:2], self.scale / h.shape[1], dtype=dtype, device=h.device)
+
+
+class NoFeatures(nn.Module):
+    """Features of width 0, in place of a Linear that nothing reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :0]
+
+
 class AudioToVisual(nn.Module):
     """The audio-to-visual branch: the sound weights the channels and regions of the picture."""
 
-    def __init__(self, visual_dim: int, hidden: int) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        self.channel_attention = ChannelAttention(visual_dim, hidden)
-        self.pooled_guide = Linear(2 * visual_dim, hidden)
-        self.attended_regions = Linear(visual_dim, hidden)
-        self.visual_attention = SpatialAttention(hidden)
-        self.audio_guided_attention = SpatialAttention(hidden)
-        self.beta = nn.Parameter(torch.full((2,), 0.5))
+        visual_dim, hidden, choose = config.visual_dim, config.d_model, config.choose
+        no_spatial, no_guidance = "no-spatial-attention", "no-audio-guidance"
+        self.channel_attention = choose(
+            ChannelAttention(visual_dim, hidden), {"no-channel-attention": EvenChannels(visual_dim)}
+        )
+        self.pooled_guide = choose(Linear(2 * visual_dim, hidden), {no_spatial: NoFeatures()})
+        self.attended_regions = choose(
+            Linear(visual_dim, hidden), {no_spatial: NoFeatures(), no_guidance: NoFeatures()}
+        )
+        self.visual_attention = choose(SpatialAttention(hidden), {no_spatial: SameWeights(1)})
+        self.audio_guided_attention = choose(
+            SpatialAttention(hidden), {no_spatial: SameWeights(1), no_guidance: SameWeights(0)}
+        )
+        if {no_guidance, "no-attention-gate"} & set(config.variant):
+            self.register_buffer("beta", torch.zeros(2), persistent=False)
+        else:
+            self.beta = nn.Parameter(torch.full((2,), 0.5))
 
     def forward(self, v: Tensor, p: Tensor, q: Tensor, regions: Tensor, audio_guide: Tensor) -> Tensor:
         """Regions v (n, r, 512) to one visual feature per segment (n, 512).
@@ -81,10 +148,16 @@ class VisualToAudio(nn.Module):
     A segment has one sound, so the branch has no spatial attention: over its single position it would be 1.
     """
 
-    def __init__(self, visual_dim: int, hidden: int) -> None:
+    def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        self.channel_attention = ChannelAttention(visual_dim, hidden)
-        self.beta = nn.Parameter(torch.full((2,), 0.5))
+        self.channel_attention = config.choose(
+            ChannelAttention(config.visual_dim, config.d_model),
+            {"no-channel-attention": EvenChannels(config.visual_dim)},
+        )
+        if "no-attention-gate" in config.variant:
+            self.register_buffer("beta", torch.zeros(2), persistent=False)
+        else:
+            self.beta = nn.Parameter(torch.full((2,), 0.5))
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         """``p`` (n, r, 512) from the regions and ``q`` (n, 512) from the sound, to one audio feature (n, 512)."""
@@ -92,24 +165,56 @@ class VisualToAudio(nn.Module):
         return attended * (2 + self.beta.sum() * torch.sigmoid(attended))
 
 
+class MeanOverRegions(nn.Module):
+    """The mean over the regions of v (n, r, 512), in place of the audio-to-visual branch."""
+
+    def forward(self, v: Tensor, *guides: Tensor) -> Tensor:
+        return v.mean(dim=1)
+
+
+class SoundAlone(nn.Module):
+    """The projection q (n, 512) of the sound, in place of the visual-to-audio branch."""
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        return q
+
+
 class CoAttention(nn.Module):
-    """CMGCA, both branches."""
+    """CMGCA, both branches.
+
+    One product computes all layers that read v, and one those that read a: a2v and v2a feed the channel attention of
+    the branches, spatial the spatial attention.
+    """
+
+    # By variant, what nothing reads of the projections.
+    visual_unneeded: ClassVar = {
+        "no-a2v": ("a2v", "spatial"),
+        "no-v2a": ("v2a",),
+        "no-channel-attention": ("a2v", "v2a"),
+        "no-spatial-attention": ("spatial",),
+    }
+    audio_unneeded: ClassVar = {
+        "no-a2v": ("a2v", "spatial"),
+        "no-channel-attention": ("a2v",),  # the other branch's q is what it attends to
+        "no-spatial-attention": ("spatial",),
+        "no-audio-guidance": ("spatial",),
+    }
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        visual_dim, hidden = config.visual_dim, config.d_model
-        # Of a2v_p, v2a_p and regions; and of a2v_q, v2a_q and audio_guide. A variant without one has width 0 there.
-        self.visual_widths = self.audio_widths = (visual_dim, visual_dim, hidden)
-        # One product for all layers that read v, and one for a: channel attention of both branches, spatial attention.
-        # The initialisation of a Linear depends on its input width alone, so each part is drawn as a layer of its own.
-        self.visual_projection = Linear(visual_dim, sum(self.visual_widths))
-        self.audio_projection = Linear(config.audio_dim, sum(self.audio_widths))
-        self.audio_to_visual = AudioToVisual(visual_dim, hidden)
-        self.visual_to_audio = VisualToAudio(visual_dim, hidden)
+        widths = {"a2v": config.visual_dim, "v2a": config.visual_dim, "spatial": config.d_model}
+        visual, audio = (
+            {part for name in config.variant for part in unneeded.get(name, ())}
+            for unneeded in (self.visual_unneeded, self.audio_unneeded)
+        )
+        self.visual_projection = Projection(config.visual_dim, widths, visual)
+        self.audio_projection = Projection(config.audio_dim, widths, audio)
+        self.audio_to_visual = config.choose(AudioToVisual(config), {"no-a2v": MeanOverRegions()})
+        self.visual_to_audio = config.choose(VisualToAudio(config), {"no-v2a": SoundAlone()})
 
     def forward(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Regions ``v`` (n, r, 512) and sound ``a`` (n, 128) to co-attended visual and audio, (n, 512) each."""
-        a2v_p, v2a_p, regions = F.relu(self.visual_projection(v)).split(self.visual_widths, dim=-1)
-        a2v_q, v2a_q, audio_guide = F.relu(self.audio_projection(a)).split(self.audio_widths, dim=-1)
+        a2v_p, v2a_p, regions = self.visual_projection(v)
+        a2v_q, v2a_q, audio_guide = self.audio_projection(a)
         to_visual = [v, a2v_p, a2v_q, regions, audio_guide]
         return side_by_side(self.audio_to_visual, to_visual, self.visual_to_audio, [v2a_p, v2a_q])

@@ -35,6 +35,13 @@ class Interaction(nn.Module):
         return self.attention(x * y, torch.cat([y, x], dim=1))
 
 
+class FirstAlone(nn.Module):
+    """x, in place of an interaction."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x
+
+
 class MultimodalGate(nn.Module):
     """fused = m * visual' + (1 - m) * audio' with m = sigmoid(Linear(ReLU(Linear [visual'; audio'])))."""
 
@@ -47,6 +54,13 @@ class MultimodalGate(nn.Module):
         """Visual' and audio', (b, t, d_model) each, to fused (b, t, d_model) and m (b, t)."""
         m = torch.sigmoid(self.gate(F.relu(self.squeeze(torch.cat([visual, audio], dim=-1)))))  # (b, t, 1)
         return torch.addcmul(audio, m, visual - audio), m.squeeze(-1)
+
+
+class MeanOfModalities(nn.Module):
+    """fused = (visual' + audio') / 2, in place of the multimodal gate, which is None."""
+
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, None]:
+        return (visual + audio) / 2, None
 
 
 class VideoScore(Linear):
@@ -88,16 +102,26 @@ class UnimodalGates(nn.Module):
         raise NotImplementedError
 
 
+class NoGates(nn.Module):
+    """No unimodal gate and no score of one."""
+
+    def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[None, None]:
+        return None, None
+
+
 class CoInteraction(nn.Module):
     """CMGCI: two interactions, the setting's unimodal gates and the multimodal gate."""
 
     def __init__(self, config: MAGANConfig, unimodal_gates: UnimodalGates, num_classes: int) -> None:
         super().__init__()
-        self.visual_interaction = Interaction(config)
-        self.audio_interaction = Interaction(config)
-        self.unimodal_gates = unimodal_gates
-        self.multimodal_gate = MultimodalGate(config.d_model)
-        self.multimodal_events = VideoScore(config, num_classes)
+        # Without the gate loss, no term is on the gates; the multimodal one stays, which also fuses.
+        self.visual_interaction = config.choose(Interaction(config), {"no-interaction": FirstAlone()})
+        self.audio_interaction = config.choose(Interaction(config), {"no-interaction": FirstAlone()})
+        self.unimodal_gates = config.choose(unimodal_gates, {"no-unimodal-gates": NoGates(), "no-gate-loss": NoGates()})
+        self.multimodal_gate = config.choose(MultimodalGate(config.d_model), {"no-multimodal-gate": MeanOfModalities()})
+        self.multimodal_events = config.choose(
+            VideoScore(config, num_classes), {"no-multimodal-gate": None, "no-gate-loss": None}
+        )
 
     def forward(self, relations: Relations) -> Interactions:
         visual = self.visual_interaction(relations.visual_query, relations.audio_query)  # visual': (b, t, d_model)
@@ -111,7 +135,7 @@ class CoInteraction(nn.Module):
     def fuse(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Both modalities (b, t, d_model) to the fused features, the multimodal gate (b, t) and its score (b, K)."""
         fused, gate = self.multimodal_gate(visual, audio)
-        return fused, gate, self.multimodal_events(fused)
+        return fused, gate, self.multimodal_events(fused) if self.multimodal_events is not None else None
 
 
 def softmax(logits: Tensor | None) -> Tensor | None:

@@ -1,11 +1,15 @@
 """The hyperparameters of MAGAN."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from configs.config import SCOPES
 from configs.values import require
 from configs.variants import check_setting, sorted_variants
 from model.network import NetworkConfig
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class MAGANConfig(NetworkConfig):
             require(self, name, lambda width: width % heads == 0, f"a multiple of num_heads ({heads})")
         require(self, "alpha", lambda alpha: 0 <= alpha <= 1, "0 to 1")
         require(self, "scope", lambda scope: scope in SCOPES, f"one of {', '.join(SCOPES)}")
+
+    def choose(self, part: Part, instead: Mapping[str, Part]) -> Part:
+        """A part of the network, or what stands in its place in the variant.
+
+        Both are made, so that what a variant keeps starts with the weights that it has in the whole network.
+        """
+        return next((other for name, other in instead.items() if name in self.variant), part)
 
 
 @dataclass(frozen=True)

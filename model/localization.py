@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.layers.linear import Linear
 
@@ -29,3 +30,14 @@ class GatedLocalization(Localization):
         is_event, raw = super().forward(fused)
         gated = torch.sigmoid(is_event).unsqueeze(-1) * raw.unsqueeze(1)  # (b, t, K)
         return is_event, gated.max(dim=1).values
+
+
+class WeightedLocalization(Localization):
+    """event = sum over t of w_t Linear(fused_t), with weights w_t in proportion to sigmoid(is_event_t)."""
+
+    def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """``fused`` (b, t, d_model) to logits: is_event (b, t) and event (b, K)."""
+        is_event = self.is_event(fused).squeeze(-1)
+        # sigmoid(x_t) / sum of sigmoid(x), also where all of them are too small for their dtype.
+        weights = F.logsigmoid(is_event).softmax(dim=-1)
+        return is_event, (weights.unsqueeze(-1) * self.event(fused)).sum(dim=1)

@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from configs.variants import check_setting
 from model.co_attention import CoAttention, SpatialAttention
 from model.co_interaction import CoInteraction, Interactions, UnimodalGates
 from model.config import MAGANConfig
@@ -23,7 +25,7 @@ from model.temporal_relations import Relations, TemporalRelations
 class MAGAN(Network):
     """The part that both settings share. Use ``SupervisedMAGAN`` or ``WeaklySupervisedMAGAN``.
 
-    A setting makes the whole network, then ``model.variants`` replaces what the config's variants change.
+    A part that the config's variant leaves out or mends is chosen where it is made, see ``MAGANConfig.choose``.
 
     ``num_classes`` is K, the number of classes that the setting scores, background included if it is scored as a class.
     """
@@ -33,14 +35,16 @@ class MAGAN(Network):
         config: MAGANConfig,
         unimodal_gates: UnimodalGates,
         num_classes: int,
-        localization: type[Localization] = Localization,
+        localization: type[Localization],
     ) -> None:
+        check_setting(config.variant, self.setting)
         super().__init__(config)
         self.mixes_videos = config.scope == "batch"
 
         # ---------------------------------------------------------------------------------------- refine
-        self.refine_visual = Refinement(config, config.visual_dim)
-        self.refine_audio = Refinement(config, config.audio_dim)
+        refine_visual, refine_audio = Refinement(config, config.visual_dim), Refinement(config, config.audio_dim)
+        self.refine_visual = config.choose(refine_visual, {"no-refine-visual": nn.Identity()})
+        self.refine_audio = config.choose(refine_audio, {"no-refine-audio": nn.Identity()})
 
         # ---------------------------------------------------------------------------------------- co-attend
         self.co_attention = CoAttention(config)
@@ -73,6 +77,10 @@ class MAGAN(Network):
 
     def refine(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention within each modality: (b, t, h, w, 512) to (b, t, r, 512), and (b, t, 128)."""
+        if "audio-only" in self.config.variant:
+            visual = torch.zeros_like(visual)
+        if "visual-only" in self.config.variant:
+            audio = torch.zeros_like(audio)
         regions = visual.flatten(2, 3)  # (b, t, r, 512)
         refined, audio = side_by_side(self.refine_visual, [regions.flatten(0, 1)], self.refine_audio, [audio])
         return refined.view(regions.shape), audio
@@ -124,10 +132,6 @@ class MAGAN(Network):
 
     def from_published(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return from_published(weights, self)
-
-    def make_outputs(self, **values: Tensor | None) -> NamedTuple:
-        """The ``outputs`` of the network, which may leave out some of the values."""
-        return self.outputs(*(values[name] for name in self.outputs._fields))
 
     def _check_inputs(self, visual: Tensor, audio: Tensor) -> None:
         config = self.config

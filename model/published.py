@@ -149,7 +149,7 @@ def published_parts(model: Network) -> dict[str, Part]:
         if layer.endswith(".out_proj"):
             layer, name = layer.removesuffix(".out_proj"), f"out_proj.{name}"
         theirs = LAYERS[layer]
-        widths = model.co_attention.visual_widths if len(theirs) > 1 else (len(tensor),)
+        widths = model.co_attention.visual_projection.widths if len(theirs) > 1 else (len(tensor),)
         start = 0
         for their_layer, width in zip(theirs, widths, strict=True):
             parts[f"{their_layer}.{name}"] = Part(key, slice(start, start + width))

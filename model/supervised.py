@@ -8,10 +8,12 @@ from torch.nn import functional as F
 
 from model.co_interaction import Interactions, UnimodalGates, softmax
 from model.config import MAGANConfig, SupervisedConfig
+from model.localization import Localization
 from model.magan import MAGAN
 from model.network import Decisions, LossTerms
 from model.temporal_relations import Relations
-from model.variants import apply_variants
+
+HIGHEST = {"um": 2, "mm": 1}  # that a gate can be
 
 
 class SupervisedOutputs(NamedTuple):
@@ -26,6 +28,8 @@ class SupervisedOutputs(NamedTuple):
     um_score: Tensor | None  # (b, K), softmax output
     mm_gate: Tensor | None  # (b, t), in (0, 1)
     mm_score: Tensor | None  # (b, K), softmax output
+    um_logits: Tensor | None  # (b, K), of um_score
+    mm_logits: Tensor | None  # (b, K), of mm_score
 
 
 class SupervisedUnimodalGates(UnimodalGates):
@@ -44,19 +48,17 @@ class SupervisedMAGAN(MAGAN):
     """MAGAN for segment labels: ``model(visual, audio)`` returns ``SupervisedOutputs``."""
 
     setting = "supervised"
-    outputs: type[NamedTuple] = SupervisedOutputs  # of forward
     Config = SupervisedConfig
     event_threshold = 0.7
     published_values: ClassVar = {"config": "main.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
     def __init__(self, config: MAGANConfig) -> None:
-        super().__init__(config, SupervisedUnimodalGates(config, config.num_events), num_classes=config.num_events)
-        self.gate_term, self.score_term = published_gate_term, published_score_term
-        apply_variants(self)
+        gates = SupervisedUnimodalGates(config, config.num_events)
+        super().__init__(config, gates, config.num_events, Localization)
 
     def localize(self, interactions: Interactions) -> SupervisedOutputs:
         is_event, event = self.localization(interactions.fused)
-        return self.make_outputs(
+        return SupervisedOutputs(
             is_event=is_event,
             event=event,
             um_gate=interactions.um_gate,
@@ -96,16 +98,20 @@ class SupervisedMAGAN(MAGAN):
                 loss = loss.add(terms[f"{gate}_gate"] + terms[f"{gate}_score"], alpha=0.5)
         return {"loss": loss, **terms}
 
+    def gate_term(self, outputs: SupervisedOutputs, gate: str, segment_has_event: Tensor) -> Tensor:
+        """Of the gate ``um`` or ``mm``: a sigmoid output, which a loss on logits squashes once more."""
+        value = getattr(outputs, f"{gate}_gate")
+        if "mend-gate-terms" not in self.config.variant:
+            return F.binary_cross_entropy_with_logits(value, segment_has_event)
+        probability = value / HIGHEST[gate]
+        with torch.autocast(probability.device.type, enabled=False):  # which refuses this loss
+            return F.binary_cross_entropy(probability.to(segment_has_event.dtype), segment_has_event)
+
+    def score_term(self, outputs: SupervisedOutputs, gate: str, video_event: Tensor) -> Tensor:
+        """Of the gate ``um`` or ``mm``: its score, a softmax output, which the loss squashes once more."""
+        values = "logits" if "mend-score-terms" in self.config.variant else "score"
+        return F.cross_entropy(getattr(outputs, f"{gate}_{values}"), video_event)
+
     def decisions(self, outputs: SupervisedOutputs) -> Decisions:
         """The probability of an event in each segment, and of each event (b, K) in the video."""
         return Decisions(torch.sigmoid(outputs.is_event.double()), torch.softmax(outputs.event.double(), dim=-1))
-
-
-def published_gate_term(outputs: SupervisedOutputs, gate: str, segment_has_event: Tensor) -> Tensor:
-    """Of the gate ``um`` or ``mm``: a sigmoid output, which a loss on logits squashes once more."""
-    return F.binary_cross_entropy_with_logits(getattr(outputs, f"{gate}_gate"), segment_has_event)
-
-
-def published_score_term(outputs: SupervisedOutputs, gate: str, video_event: Tensor) -> Tensor:
-    """Of the gate ``um`` or ``mm``: its score, a softmax output, which the loss squashes once more."""
-    return F.cross_entropy(getattr(outputs, f"{gate}_score"), video_event)

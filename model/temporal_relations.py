@@ -76,8 +76,8 @@ class TemporalRelations(nn.Module):
         self.audio_lstm = nn.LSTM(config.visual_dim, config.d_model, batch_first=True, bidirectional=True)
         self.visual_encoder = Encoder(config)
         self.audio_encoder = Encoder(config)
-        self.visual_decoder = Decoder(config)
-        self.audio_decoder = Decoder(config)
+        self.visual_decoder = config.choose(Decoder(config), {"no-cross-modal-decoder": None})
+        self.audio_decoder = config.choose(Decoder(config), {"no-cross-modal-decoder": None})
 
     def forward(self, visual: Tensor, audio: Tensor) -> Relations:
         """Co-attended features ``visual`` and ``audio``, (b, t, 512) each."""
@@ -85,6 +85,8 @@ class TemporalRelations(nn.Module):
             partial(read_along_time, self.visual_lstm), [visual], partial(read_along_time, self.audio_lstm), [audio]
         )
         visual_encoded, audio_encoded = side_by_side(self.visual_encoder, [visual], self.audio_encoder, [audio])
+        if self.visual_decoder is None:  # each modality's query is its own encoding
+            return Relations(visual_encoded, audio_encoded, visual_encoded, audio_encoded)
         visual_query, audio_query = side_by_side(
             self.visual_decoder, [visual, audio_encoded], self.audio_decoder, [audio, visual_encoded]
         )

@@ -6,16 +6,15 @@ from functools import reduce
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.co_interaction import Interactions, UnimodalGates, softmax
 from model.config import MAGANConfig, WeaklySupervisedConfig
-from model.localization import GatedLocalization
+from model.localization import GatedLocalization, WeightedLocalization
 from model.magan import MAGAN
 from model.network import Decisions, LossTerms
 from model.temporal_relations import Relations
-from model.variants import apply_variants
 
 
 class WeaklySupervisedOutputs(NamedTuple):
@@ -28,6 +27,8 @@ class WeaklySupervisedOutputs(NamedTuple):
     event: Tensor  # (b, K), softmax output
     gate: Tensor | None  # (b, t), unimodal gate times multimodal gate
     gate_score: Tensor | None  # (b, K), unimodal score times multimodal score
+    event_logits: Tensor  # (b, K), of event
+    gate_logits: Tensor | None  # (b, K), the sum of unimodal and multimodal logits
 
 
 class WeaklySupervisedUnimodalGates(UnimodalGates):
@@ -42,33 +43,52 @@ class WeaklySupervisedUnimodalGates(UnimodalGates):
         return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
 
 
+class MendedUnimodalGates(UnimodalGates):
+    """u_a = sigmoid(Linear E_a), u_v = sigmoid(Linear E_v) weigh visual' and audio'; the gate is sigmoid(u_a u_v)."""
+
+    reads_picture, reads_sound = "visual_gate", "audio_gate"
+
+    def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        u_a = torch.sigmoid(self.audio_gate(relations.audio_encoded))  # (b, t, 1)
+        u_v = torch.sigmoid(self.visual_gate(relations.visual_encoded))  # (b, t, 1)
+        visual_score, audio_score = self.gated_scores(visual, audio, u_a, u_v)
+        return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
+
+
 class WeaklySupervisedMAGAN(MAGAN):
     """MAGAN for video labels: ``model(visual, audio)`` returns ``WeaklySupervisedOutputs``."""
 
     setting = "weakly"
-    outputs: type[NamedTuple] = WeaklySupervisedOutputs  # of forward
     Config = WeaklySupervisedConfig
     published_values: ClassVar = {"config": "weak.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1
-        super().__init__(config, WeaklySupervisedUnimodalGates(config, classes), classes, GatedLocalization)
-        self.event_term, self.gate_term = published_event_term, published_gate_term
-        self.event_logit = published_event_logit
-        apply_variants(self)
+        gates = MendedUnimodalGates if "mend-gates" in config.variant else WeaklySupervisedUnimodalGates
+        localization = WeightedLocalization if "mend-pooling" in config.variant else GatedLocalization
+        super().__init__(config, gates(config, classes), classes, localization)
 
     def localize(self, interactions: Interactions) -> WeaklySupervisedOutputs:
         is_event, event = self.localization(interactions.fused)
         um_logits, mm_logits = interactions.um_logits, interactions.mm_logits
-        outputs = self.make_outputs(
+        outputs = WeaklySupervisedOutputs(
             is_event=is_event,
             event=softmax(event),
-            event_logits=event,
             gate=joined(operator.mul, interactions.um_gate, interactions.mm_gate),
             gate_score=joined(operator.mul, softmax(um_logits), softmax(mm_logits)),
+            event_logits=event,
             gate_logits=joined(operator.add, um_logits, mm_logits),
         )
-        return outputs._replace(is_event=self.event_logit(self, outputs, interactions.fused))
+        if "mend-decision" in self.config.variant:
+            outputs = outputs._replace(is_event=self.logit_of_best_event(outputs, interactions.fused))
+        return outputs
+
+    def logit_of_best_event(self, outputs: WeaklySupervisedOutputs, fused: Tensor) -> Tensor:
+        """Linear(fused_t) of the video's best event, less that of background: (b, t, d_model) to logits (b, t)."""
+        scores = self.localization.event(fused)  # (b, t, K), background last
+        best = joined(operator.add, outputs.event, outputs.gate_score)[:, :-1].argmax(dim=-1)  # (b,)
+        of_best = scores.gather(-1, best[:, None, None].expand(-1, scores.shape[1], 1)).squeeze(-1)
+        return of_best - scores[..., -1]
 
     def loss(self, outputs: WeaklySupervisedOutputs, labels: Tensor) -> LossTerms:
         """MultiLabelSoftMargin(event) + MultiLabelSoftMargin(gate_score), for video labels (b, K), background last.
@@ -79,35 +99,20 @@ class WeaklySupervisedMAGAN(MAGAN):
         Returns:
             The scalar terms by name, ``loss``, their sum, first.
         """
-        terms = {"event": self.event_term(outputs, labels)}
-        if outputs.gate_score is not None:
-            terms["gate"] = self.gate_term(outputs, labels)
+        if "mend-loss" in self.config.variant:  # the gates' logits are those of log um_score + log mm_score
+            scores, loss, labels = (outputs.event_logits, outputs.gate_logits), F.cross_entropy, labels.argmax(dim=-1)
+        else:
+            scores, loss = (outputs.event, outputs.gate_score), F.binary_cross_entropy_with_logits
+        terms = {
+            name: loss(each, labels) for name, each in zip(("event", "gate"), scores, strict=True) if each is not None
+        }
         return {"loss": sum(terms.values()), **terms}
-
-    def class_score(self, outputs: WeaklySupervisedOutputs) -> Tensor:
-        """(b, K), the sum of the scores that there are."""
-        return joined(operator.add, outputs.event, outputs.gate_score)
 
     def decisions(self, outputs: WeaklySupervisedOutputs) -> Decisions:
         """The probability of an event in each segment, and the scores of the video (b, K), normalised to a sum of 1."""
         scores = (score.double() for score in (outputs.event, outputs.gate_score) if score is not None)
         score = joined(operator.add, *scores)
         return Decisions(torch.sigmoid(outputs.is_event.double()), score / score.sum(dim=-1, keepdim=True))
-
-
-def published_event_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
-    """Of the video's score, a softmax output, which the loss squashes once more."""
-    return F.binary_cross_entropy_with_logits(outputs.event, labels)
-
-
-def published_gate_term(outputs: WeaklySupervisedOutputs, labels: Tensor) -> Tensor:
-    """Of the score by the gates, a product of softmax outputs, which the loss squashes once more."""
-    return F.binary_cross_entropy_with_logits(outputs.gate_score, labels)
-
-
-def published_event_logit(model: nn.Module, outputs: WeaklySupervisedOutputs, fused: Tensor) -> Tensor:
-    """What decides whether a segment is an event: ``is_event``, (b, t)."""
-    return outputs.is_event
 
 
 def joined(join: Callable[[Tensor, Tensor], Tensor], *parts: Tensor | None) -> Tensor | None:

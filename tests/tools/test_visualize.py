@@ -55,8 +55,8 @@ def test_observation_is_what_the_network_computes_with(network, setting):
             torch.testing.assert_close(share.sum(dim=-1), torch.ones(2, 5))
         v, a = model.refine(visual, audio)
         branch = model.co_attention.audio_to_visual
-        p = torch.relu(model.co_attention.visual_projection(v))[..., :16]
-        q = torch.relu(model.co_attention.audio_projection(a))[..., :16]
+        p = model.co_attention.visual_projection(v)[0]
+        q = model.co_attention.audio_projection(a)[0]
         z = p * q.unsqueeze(2)
         channels = branch.channel_attention
         s = torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=-1)

@@ -9,9 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from configs.variants import VARIANTS, sorted_variants, variants_of
-from model import MAGANConfig
+from model import MAGANConfig, SupervisedOutputs, WeaklySupervisedOutputs
 from model.registry import NETWORKS
-from model.variants import CHANGES
 from tests.model.variants.equations import EQUATIONS, Equations
 from utils.arithmetic import autocast, parameter_dtype
 
@@ -78,7 +77,7 @@ def trained_a_little(model):
 
 
 def test_every_name_of_the_registry_has_a_change_and_equations():
-    assert CHANGES.keys() == VARIANTS.keys() == EQUATIONS.keys()
+    assert VARIANTS.keys() == EQUATIONS.keys()
 
 
 @pytest.mark.parametrize(("setting", "name"), CASES)
@@ -134,17 +133,15 @@ def test_outputs_are_those_of_the_equations(setting, name):
         outputs = model(*batch())._asdict()
         expected = equations(model.config, model.state_dict(), setting).run(*batch())
     for key, value in outputs.items():
-        if expected[key] is None:
+        if expected[key] is None or (key == "gate_logits" and expected["gate_score"] is None):
             assert value is None, key
         else:
             torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-11, msg=key)
 
 
 def test_outputs_of_the_full_network_are_as_ever():
-    assert network("supervised").outputs._fields == (
-        *("is_event", "event", "um_gate", "um_score", "mm_gate", "mm_score"),
-    )
-    assert network("weakly").outputs._fields == ("is_event", "event", "gate", "gate_score")
+    assert SupervisedOutputs._fields[:6] == ("is_event", "event", "um_gate", "um_score", "mm_gate", "mm_score")
+    assert WeaklySupervisedOutputs._fields[:4] == ("is_event", "event", "gate", "gate_score")
 
 
 def bce(p, y):
