@@ -18,7 +18,6 @@ SETTING_NAMES = {"supervised": "fully supervised", "weakly": "weakly-supervised"
 SCOPES, PRECISIONS = ("video", "batch"), ("fp32", "bf16", "fp64")
 SELECTIONS, CALIBRATIONS = ("test", "val", "names"), ("none", "val", "weak")  # of an epoch, and of its threshold
 
-
 _SECTIONS = ("network", "model", "training")
 
 
@@ -74,7 +73,11 @@ class TrainingConfig:
         if not all(type(epoch) is int and epoch > 0 for epoch in milestones):
             raise ValueError(f"lr_milestones is {short_repr(list(milestones))}, {expected}")
         # Seed and epoch are combined into a 64-bit seed.
-        check_types(self, at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0}, at_most={"seed": 2**44 - 1})
+        check_types(
+            self,
+            at_least={"warmup_steps": 0, "seed": 0, "num_workers": 0},
+            at_most={"seed": 2**44 - 1, "num_workers": 256},
+        )
         for name in ("lr", "lr_factor", "clip_gradient"):
             require(self, name, lambda value: 0 < value <= sys.float_info.max, "more than 0")
         if self.event_threshold is not None:
@@ -113,8 +116,7 @@ class Config:
         for name, value in values.items():
             section = "training" if name in sections["training"] else "model"
             sections[section][name] = value
-        changed = parse_config(sections, source)
-        return changed if values else replace(changed, source=self.source)
+        return parse_config(sections, source if values else self.source)
 
 
 def load_config(path: Path, base: Path | None = None) -> Config:

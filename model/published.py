@@ -161,8 +161,11 @@ def from_published(contents: Mapping[str, Tensor], model: Network) -> dict[str, 
     """Our state dict for ``model`` from the contents of a published file.
 
     Raises:
-        ValueError: entries are missing, unknown or of the wrong shape; the message lists them all.
+        ValueError: ``model`` is a variant; or entries are missing, unknown or of the wrong shape; the message lists
+            them all.
     """
+    if model.config.variant:  # some have the same parameters
+        raise ValueError(f"published weights are those of the full network, not of {', '.join(model.config.variant)}")
     state = {key: torch.empty(tensor.shape, dtype=torch.float64) for key, tensor in model.state_dict().items()}
     problems = []
     parts = published_parts(model)

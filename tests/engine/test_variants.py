@@ -64,14 +64,17 @@ def test_weights_of_another_variant_are_refused(run, data_root, variant_run, tra
 
 
 @pytest.mark.parametrize("evaluate", [True, False])
+@pytest.mark.parametrize("name", ["no-v2a", "mend-gate-terms"])
 def test_published_checkpoint_with_a_variant_is_refused(
-    run, published, seeded_data, wide_data_root, tmp_path, evaluate
+    run, published, seeded_data, wide_data_root, tmp_path, evaluate, name
 ):
+    """Also with one that has the same parameters."""
     path = published / "supervised.pth.tar"
     mode = ("--data_root", seeded_data, "--evaluate") if evaluate else ("--data_root", wide_data_root)
-    arguments = ("--gpu", "cpu", *mode, "--snapshot_pref", tmp_path / "run", "--resume", path, "--variant", "no-v2a")
+    arguments = ("--gpu", "cpu", *mode, "--snapshot_pref", tmp_path / "run", "--resume", path, "--variant", name)
     result = run("supv_main.py", *arguments, status=2)
     assert f"{path}: the weights do not fit the network of the config" in result.stderr
+    assert f"published weights are those of the full network, not of {name}" in result.stderr
 
 
 @pytest.mark.parametrize(
