@@ -34,8 +34,6 @@ def size_of(root: Path) -> Size:
     Raises:
         InputError: a file cannot be read or has another number of axes, or no file tells the number of events.
     """
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root}: not a directory, expected one with the files of the AVE layout")
     data = {}
     for name, (key, ndim) in FILES.items():
         if (path := find_file(root, name)).exists():
@@ -49,6 +47,16 @@ def size_of(root: Path) -> Size:
     if not size.events:
         raise InputError(f"{root}: no file tells the number of events: write {ANNOTATIONS}, or make the labels first")
     return size
+
+
+def network_sizes(root: Path) -> dict[str, int]:
+    """The sizes of a network that the data in a folder decide, by their names in its config.
+
+    Raises:
+        InputError: as ``size_of``.
+    """
+    size = size_of(root)
+    return {"num_events": size.events, "visual_dim": size.visual_dim, "audio_dim": size.audio_dim}
 
 
 def common_size(data: Mapping[str, Stored], annotations: Sequence[Annotation], default: Size) -> Size:

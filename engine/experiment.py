@@ -17,7 +17,7 @@ from dataset.batches import Batches
 from dataset.doctor import require_valid_data
 from dataset.extraction.record import networks_of
 from dataset.layout import training_files
-from dataset.size import size_of
+from dataset.size import network_sizes
 from dataset.sources import require_files
 from engine.checkpoint import save_threshold
 from engine.device.choice import choose_device, describe
@@ -103,8 +103,7 @@ class Experiment:
             data = {name: value for name, value in self.checkpoint.config.model.items() if name in names}
         else:
             require_files(root, training_files(root, self.setting))
-            size = size_of(root)
-            data = {"num_events": size.events, "visual_dim": size.visual_dim, "audio_dim": size.audio_dim}
+            data = network_sizes(root)
         training = config.training
         if training.event_threshold is None:
             training = replace(training, event_threshold=self.network_class.event_threshold)
@@ -174,19 +173,21 @@ class Experiment:
             ", which share attention" if self.model.mixes_videos else "",
         )
         exchanged = f", {MODALITY_NAMES[mismatched]} of another event" if mismatched else ""
-        with closing(dataset), self.ranks.connected(self.device):
-            return self._evaluate(dataset, f"evaluating {split}{exchanged}", observe)
+        with self.ranks.connected(self.device):
+            return self._evaluate(self._read_once(dataset), f"evaluating {split}{exchanged}", observe)
 
-    def _evaluate(self, videos: AVEDataset | PastedFeed, description: str, observe: bool = False) -> Evaluation:
+    def _read_once(self, dataset: AVEDataset) -> Feed:
+        return self._feed("stream", dataset, self.config.training.test_batch_size)
+
+    def _evaluate(self, feed: Feed | PastedFeed, description: str, observe: bool = False) -> Evaluation:
         training = self.config.training
-        if isinstance(videos, AVEDataset):  # each video is read once
-            videos = self._feed("stream", videos, training.test_batch_size)
         progress = Progress(description, training.print_freq)
         captured = CapturedBatches(self.device) if self.cuda_graph and not observe else None
-        with out_of_memory_as_error(self.device, f"give a --test_batch_size smaller than {training.test_batch_size}"):
+        remedy = f"give a --test_batch_size smaller than {training.test_batch_size}"
+        with closing(feed.dataset), out_of_memory_as_error(self.device, remedy):
             return evaluate(
                 self.model,
-                videos,
+                feed,
                 self.device,
                 training.precision,
                 self.threshold,
@@ -204,14 +205,14 @@ class Experiment:
         Returns:
             The evaluation of the test split with it.
         """
-        splits = {name: self.folder.split(name) for name in ("val", "test")}
-        evaluations = {name: self._evaluate(split, f"evaluating {name}") for name, split in splits.items()}
+        feeds = {name: self._read_once(self.folder.split(name)) for name in ("val", "test")}
+        evaluations = {name: self._evaluate(feed, f"evaluating {name}") for name, feed in feeds.items()}
         if on == "val":
             self.threshold = calibrated_threshold(evaluations["val"])
         else:
-            size = self.config.training.test_batch_size
-            training_videos = PastedFeed(self._feed("stream", self.folder.weakly_labelled(), size), size)
-            self.threshold = threshold_of_pasted(self._evaluate(training_videos, "evaluating training videos"))
+            videos = self._read_once(self.folder.weakly_labelled())
+            pasted = PastedFeed(videos, self.config.training.test_batch_size)
+            self.threshold = threshold_of_pasted(self._evaluate(pasted, "evaluating training videos"))
         scores = {**self.checkpoint.scores, "calibrated": on}
         for split, evaluation in evaluations.items():
             evaluations[split] = evaluation._replace(threshold=self.threshold)
@@ -259,7 +260,7 @@ class Experiment:
         root = self.folder.root
         if self.resumes:
             self._check_events()
-        require_files(root, training_files(root, self.setting))
+            require_files(root, training_files(root, self.setting))
         for warning in require_valid_data(root, self.setting):
             log.warning("warning: %s", warning)
         train = self.folder.split("train") if self.setting == "supervised" else self.folder.weakly_labelled()

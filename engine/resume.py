@@ -53,7 +53,7 @@ def resolve_config(options: Options, checkpoint: Checkpoint | None, resumes: boo
     flags = options.overrides
     if checkpoint and checkpoint.published and options.evaluate:
         config, values = checkpoint.config, checkpoint.network_class().published_values
-        said = ", ".join(f"{name} {value}" for name, value in values.items() if name != "config")
+        said = ", ".join(f"{name} {value}" for name, value in values.items())
         log.info(
             "%s: in the authors' format, and evaluated as they trained and evaluated it (%s) unless a flag differs",
             *(checkpoint.path, said),

@@ -69,6 +69,20 @@ class EvenChannels(nn.Module):
         return q.new_ones(len(q), self.visual_dim)
 
 
+def channel_attention(config: MAGANConfig) -> nn.Module:
+    """The channel attention of a branch."""
+    attention = ChannelAttention(config.visual_dim, config.d_model)
+    return config.choose(attention, {"no-channel-attention": EvenChannels(config.visual_dim)})
+
+
+def add_gates(branch: nn.Module, config: MAGANConfig, *without: str) -> None:
+    """Give a branch its beta, (2,): a parameter, or zeros in the variants ``without`` gates."""
+    if set(without) & set(config.variant):
+        branch.register_buffer("beta", torch.zeros(2), persistent=False)
+    else:
+        branch.beta = nn.Parameter(torch.full((2,), 0.5))
+
+
 class SpatialAttention(nn.Module):
     """Weights over regions: softmax(tanh(Linear(h * g))), (n, r, hidden) and (n, hidden) to (n, r)."""
 
@@ -107,9 +121,7 @@ class AudioToVisual(nn.Module):
         super().__init__()
         visual_dim, hidden, choose = config.visual_dim, config.d_model, config.choose
         no_spatial, no_guidance = "no-spatial-attention", "no-audio-guidance"
-        self.channel_attention = choose(
-            ChannelAttention(visual_dim, hidden), {"no-channel-attention": EvenChannels(visual_dim)}
-        )
+        self.channel_attention = channel_attention(config)
         self.pooled_guide = choose(Linear(2 * visual_dim, hidden), {no_spatial: NoFeatures()})
         self.attended_regions = choose(
             Linear(visual_dim, hidden), {no_spatial: NoFeatures(), no_guidance: NoFeatures()}
@@ -118,10 +130,7 @@ class AudioToVisual(nn.Module):
         self.audio_guided_attention = choose(
             SpatialAttention(hidden), {no_spatial: SameWeights(1), no_guidance: SameWeights(0)}
         )
-        if {no_guidance, "no-attention-gate"} & set(config.variant):
-            self.register_buffer("beta", torch.zeros(2), persistent=False)
-        else:
-            self.beta = nn.Parameter(torch.full((2,), 0.5))
+        add_gates(self, config, "no-attention-gate", no_guidance)
 
     def forward(self, v: Tensor, p: Tensor, q: Tensor, regions: Tensor, audio_guide: Tensor) -> Tensor:
         """Regions v (n, r, 512) to one visual feature per segment (n, 512).
@@ -150,14 +159,8 @@ class VisualToAudio(nn.Module):
 
     def __init__(self, config: MAGANConfig) -> None:
         super().__init__()
-        self.channel_attention = config.choose(
-            ChannelAttention(config.visual_dim, config.d_model),
-            {"no-channel-attention": EvenChannels(config.visual_dim)},
-        )
-        if "no-attention-gate" in config.variant:
-            self.register_buffer("beta", torch.zeros(2), persistent=False)
-        else:
-            self.beta = nn.Parameter(torch.full((2,), 0.5))
+        self.channel_attention = channel_attention(config)
+        add_gates(self, config, "no-attention-gate")
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         """``p`` (n, r, 512) from the regions and ``q`` (n, 512) from the sound, to one audio feature (n, 512)."""

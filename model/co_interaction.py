@@ -89,13 +89,21 @@ class UnimodalGates(nn.Module):
         self.audio_events = VideoScore(config, num_classes)
         self.visual_events = VideoScore(config, num_classes)
 
-    def gated_scores(
-        self, visual: Tensor, audio: Tensor, audio_gate: Tensor, visual_gate: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Visual and audio (b, t, d_model), each weighed by the other one's gate (b, t, 1), scored: (b, K) each."""
-        visual = (1 - self.alpha + self.alpha * audio_gate) * visual
-        audio = (1 - self.alpha + self.alpha * visual_gate) * audio
-        return self.visual_events(visual), self.audio_events(audio)
+    def gates_and_scores(
+        self, for_audio_gate: Tensor, for_visual_gate: Tensor, visual: Tensor, audio: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """u = sigmoid(Linear) of the features for each gate, and the scores of visual and audio; all (b, t, d_model).
+
+        Each modality is weighed by the other one's gate before it is scored.
+
+        Returns:
+            u_a and u_v, (b, t) each, and the logits of the visual and the audio score, (b, K) each.
+        """
+        u_a = torch.sigmoid(self.audio_gate(for_audio_gate))  # (b, t, 1)
+        u_v = torch.sigmoid(self.visual_gate(for_visual_gate))  # (b, t, 1)
+        visual = (1 - self.alpha + self.alpha * u_a) * visual
+        audio = (1 - self.alpha + self.alpha * u_v) * audio
+        return u_a.squeeze(-1), u_v.squeeze(-1), self.visual_events(visual), self.audio_events(audio)
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """The gate (b, t) and the logits of the score (b, K) of a setting."""

@@ -21,6 +21,8 @@ class MAGANConfig(NetworkConfig):
         ValueError: a value out of range; the message names it and what was expected.
     """
 
+    setting = None  # whose variants it may name; None: those of both
+
     d_model: int = 256  # width of everything after co-attention
     num_heads: int = 4  # of every attention
     encoder_hidden: int = 1024  # feed-forward width of the temporal encoders
@@ -40,6 +42,8 @@ class MAGANConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "variant", sorted_variants(self.variant))
+        if self.setting:
+            check_setting(self.variant, self.setting)
         for name in (each.name for each in fields(self) if each.name.endswith("dropout")):
             require(self, name, lambda share: 0 <= share < 1, "at least 0 and less than 1")
         heads = self.num_heads
@@ -60,17 +64,12 @@ class MAGANConfig(NetworkConfig):
 class SupervisedConfig(MAGANConfig):
     """Of the fully supervised setting."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_setting(self.variant, "supervised")
+    setting = "supervised"
 
 
 @dataclass(frozen=True)
 class WeaklySupervisedConfig(MAGANConfig):
     """Of the weakly-supervised setting, with its published width."""
 
+    setting = "weakly"
     encoder_hidden: int = 2048
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_setting(self.variant, "weakly")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class MAGAN(Network):
 
     ``num_classes`` is K, the number of classes that the setting scores, background included if it is scored as a class.
     """
+
+    published_values: ClassVar = {"scope": "batch", "precision": "fp64", "test_batch_size": 16}
 
     def __init__(
         self,

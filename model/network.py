@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,6 +15,13 @@ from configs.values import check_types
 
 LossTerms = dict[str, Tensor]  # scalars by name, ``loss``, from which the gradients come, first
 Observation = dict[str, Tensor]  # by name: curves (b, t), such as gates, and maps (b, t, r), such as attention
+
+
+def maps_and_curves(observation: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is observed of videos, or of one, by its name in words: maps have three axes, curves fewer."""
+    named = {name.replace("_", " "): values for name, values in observation.items()}
+    maps = {name: values for name, values in named.items() if values.ndim == 3}
+    return maps, {name: values for name, values in named.items() if name not in maps}
 
 
 @dataclass(frozen=True)
@@ -43,16 +50,20 @@ class Decisions(NamedTuple):
     class_probability: Tensor  # (b, C) or (b, t, C), float64; C counts the events, and background last if it is scored
 
     @property
+    def of_segments(self) -> Tensor:
+        """The probability of each class (b, t, C) in a segment: that of its video, if segments have not their own."""
+        classes = self.class_probability
+        return classes if classes.ndim == 3 else classes.unsqueeze(1).expand(-1, self.event_probability.shape[1], -1)
+
+    @property
     def best_class(self) -> Tensor:
         """The class of each segment (b, t) if it shows an event; background can be among them."""
-        best = self.class_probability.argmax(dim=-1)
-        return best if best.ndim == 2 else best.unsqueeze(-1).expand(self.event_probability.shape)
+        return self.of_segments.argmax(dim=-1)
 
     @property
     def best_probability(self) -> Tensor:
         """The probability of the best class of each segment (b, t)."""
-        best = self.class_probability.amax(dim=-1)
-        return best if best.ndim == 2 else best.unsqueeze(-1).expand(self.event_probability.shape)
+        return self.of_segments.amax(dim=-1)
 
     @property
     def of_videos(self) -> Tensor:
@@ -74,7 +85,8 @@ class Network(nn.Module, ABC):
     setting: ClassVar[str]  # "supervised": it trains on labels per segment; "weakly": per video
     Config: ClassVar[type[NetworkConfig]] = NetworkConfig
     event_threshold: ClassVar[float] = 0.5  # of the event probability, if neither config nor calibration says another
-    published_values: ClassVar[Mapping[str, object]] = {}  # of a config that scores the published checkpoint
+    published_config: ClassVar[str]  # in configs/, which scores the published checkpoint as its authors do ...
+    published_values: ClassVar[Mapping[str, object]] = {}  # ... with these values
 
     mixes_videos = False  # whether the outputs for a video depend on the other videos of its batch
 

@@ -179,10 +179,8 @@ class TrainedNetwork:
         with self.network.observed() if observe else nullcontext() as observed:
             for start, visual, audio in windows:
                 outputs = self.network(visual, audio)
-                event, classes = self.network.decisions(for_decision(outputs))
-                if classes.ndim == 2:
-                    classes = classes.unsqueeze(1).expand(-1, self.segments, -1)
-                values = {"event_probability": event, "class_probability": classes}
+                decisions = self.network.decisions(for_decision(outputs))
+                values = decisions._replace(class_probability=decisions.of_segments)._asdict()
                 for name, each in (observed(outputs) if observe else {}).items():
                     regions = visual.shape[2:4] if each.ndim == 3 else ()
                     values[name] = each.float().view(*each.shape[:2], *regions)  # (b, t, h, w) or (b, t)

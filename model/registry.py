@@ -86,8 +86,8 @@ def recognized(weights: Mapping[str, Tensor]) -> type[Network] | None:
 
 def published_config(network: type[Network]) -> Config:
     """The config that scores a published checkpoint as its authors do."""
-    values = dict(network.published_values)
-    return load_config(ROOT / "configs" / values.pop("config")).with_values(values, "published values")
+    path = ROOT / "configs" / network.published_config
+    return load_config(path).with_values(network.published_values, "published values")
 
 
 def number_of_parameters(network: type[Network], config: NetworkConfig) -> int:

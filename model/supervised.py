@@ -1,6 +1,6 @@
 """The fully supervised setting: a label for each segment."""
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,10 +38,9 @@ class SupervisedUnimodalGates(UnimodalGates):
     reads_picture, reads_sound = "visual_gate", "audio_gate"
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        u_a = torch.sigmoid(self.audio_gate(relations.audio_encoded))  # (b, t, 1)
-        u_v = torch.sigmoid(self.visual_gate(relations.visual_encoded))  # (b, t, 1)
-        visual_score, audio_score = self.gated_scores(visual, audio, u_a, u_v)
-        return (u_a + u_v).squeeze(-1), visual_score + audio_score
+        encoded = relations.audio_encoded, relations.visual_encoded
+        u_a, u_v, visual_score, audio_score = self.gates_and_scores(*encoded, visual, audio)
+        return u_a + u_v, visual_score + audio_score
 
 
 class SupervisedMAGAN(MAGAN):
@@ -50,7 +49,7 @@ class SupervisedMAGAN(MAGAN):
     setting = "supervised"
     Config = SupervisedConfig
     event_threshold = 0.7
-    published_values: ClassVar = {"config": "main.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
+    published_config = "main.json"
 
     def __init__(self, config: MAGANConfig) -> None:
         gates = SupervisedUnimodalGates(config, config.num_events)

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from functools import reduce
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,10 +37,9 @@ class WeaklySupervisedUnimodalGates(UnimodalGates):
     reads_picture, reads_sound = "audio_gate", "visual_gate"
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        u_a = torch.sigmoid(self.audio_gate(relations.visual_query))  # (b, t, 1)
-        u_v = torch.sigmoid(self.visual_gate(relations.audio_query))  # (b, t, 1)
-        visual_score, audio_score = self.gated_scores(relations.visual_query, relations.audio_query, u_a, u_v)
-        return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
+        queries = relations.visual_query, relations.audio_query
+        u_a, u_v, visual_score, audio_score = self.gates_and_scores(*queries, *queries)
+        return torch.sigmoid(u_a * u_v), visual_score * audio_score
 
 
 class MendedUnimodalGates(UnimodalGates):
@@ -49,10 +48,9 @@ class MendedUnimodalGates(UnimodalGates):
     reads_picture, reads_sound = "visual_gate", "audio_gate"
 
     def forward(self, relations: Relations, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        u_a = torch.sigmoid(self.audio_gate(relations.audio_encoded))  # (b, t, 1)
-        u_v = torch.sigmoid(self.visual_gate(relations.visual_encoded))  # (b, t, 1)
-        visual_score, audio_score = self.gated_scores(visual, audio, u_a, u_v)
-        return torch.sigmoid(u_a * u_v).squeeze(-1), visual_score * audio_score
+        encoded = relations.audio_encoded, relations.visual_encoded
+        u_a, u_v, visual_score, audio_score = self.gates_and_scores(*encoded, visual, audio)
+        return torch.sigmoid(u_a * u_v), visual_score * audio_score
 
 
 class WeaklySupervisedMAGAN(MAGAN):
@@ -60,7 +58,7 @@ class WeaklySupervisedMAGAN(MAGAN):
 
     setting = "weakly"
     Config = WeaklySupervisedConfig
-    published_values: ClassVar = {"config": "weak.json", "scope": "batch", "precision": "fp64", "test_batch_size": 16}
+    published_config = "weak.json"
 
     def __init__(self, config: MAGANConfig) -> None:
         classes = config.num_events + 1

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import torch
+
+from dataset.labels import video_events
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # 0.5 is the convention of audio-visual video parsing (Tian et al. 2020)
 RESAMPLES = 2000  # of the bootstrap
@@ -47,7 +50,7 @@ def measure(
     """
     correct, is_event, partial = predicted == truth, truth < num_events, partial_videos(truth, num_events)
     named = most_predicted_events(predicted, num_events) if named is None else named
-    events = video_events(truth, num_events)
+    events = video_events(torch.from_numpy(truth), num_events).numpy()
     return Measures(
         _percent(correct),
         *bootstrap_interval(correct),
@@ -78,7 +81,7 @@ def from_columns(split: str, row: Mapping[str, str | float | None]) -> Measures 
 
 def yardsticks(truth: np.ndarray, num_events: int) -> dict[str, Measures]:
     """Measures of two predictions that place nothing: the video's right event in every segment, always background."""
-    event, constant = video_events(truth, num_events)[:, None], np.zeros(truth.shape)
+    event, constant = video_events(torch.from_numpy(truth), num_events).numpy()[:, None], np.zeros(truth.shape)
     return {
         "event everywhere": measure(np.broadcast_to(event, truth.shape), truth, num_events, constant),
         "all background": measure(np.full_like(truth, num_events), truth, num_events, constant),
@@ -152,12 +155,6 @@ def event_f1(predicted: np.ndarray, truth: np.ndarray, num_events: int) -> tuple
     hits = (sum(overlap >= threshold for overlap in matched) for threshold in IOU_THRESHOLDS)
     low, middle, high = (float(2 * each / events) for each in hits)
     return low, middle, high
-
-
-def video_events(truth: np.ndarray, num_events: int) -> np.ndarray:
-    """The event (n,) of each video, the largest index as in the loss; background if it has none."""
-    events = np.where(truth < num_events, truth, -1).max(axis=1)
-    return np.where(events < 0, num_events, events)
 
 
 def _runs(classes: np.ndarray) -> np.ndarray:

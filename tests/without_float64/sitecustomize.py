@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch._decomp.decompositions import lstm_impl
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -116,7 +116,7 @@ def copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Ten
     return compute(torch.ops.aten.copy_.default, (target, source), {})
 
 
-kernels = torch.library.Library("aten", "IMPL")  # what PyTorch calls behind the dispatch to Python
+kernels = library.Library("aten", "IMPL")  # what PyTorch calls behind the dispatch to Python
 kernels.impl("empty_strided", make_empty, "PrivateUse1")
 kernels.impl("_copy_from", copy_from, "PrivateUse1")
 for key in ("PrivateUse1", "AutogradPrivateUse1"):

@@ -7,15 +7,17 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from configs import SCRIPTS, load_config, parse_options
 from configs.variants import variants_of
 from dataset import AVEFolder
 from dataset.layout import training_files
-from dataset.size import size_of
+from dataset.size import network_sizes
 from dataset.sources import require_files
 from engine.evaluation.measures import yardsticks
+from model.network import NetworkConfig
 from model.registry import network_class, network_config, number_of_parameters
-from utils.arithmetic import parameter_dtype
 from utils.atomic import atomic_write
 from utils.errors import InputError, os_error_as_input_error
 
@@ -132,8 +134,7 @@ def make_plan(
     """
     compared = {argument.partition("=")[0] for own in flags.values() for argument in own if argument.startswith("--")}
     require_files(data_root, training_files(data_root, setting))
-    conditions, size = {}, size_of(data_root)
-    data = {"num_events": size.events, "visual_dim": size.visual_dim, "audio_dim": size.audio_dim}
+    conditions, sizes = {}, network_sizes(data_root)
     for name, own in flags.items():
         for given, taken in ((arguments, compared.union(OWN_FLAGS)), (own, OWN_FLAGS)):
             for argument in given:
@@ -143,12 +144,11 @@ def make_plan(
         file, base = options.config or options.default_config, options.default_config
         config = load_config(file, base).with_values(options.overrides, name)
         network = network_class(config.network, setting)
-        model = network_config(network, config, data)
-        parameters = number_of_parameters(network, model)
+        parameters = number_of_parameters(network, network_config(network, config, sizes))
         select = "names" if config.training.select == "names" else "val"
         conditions[name] = Condition(list(own), config.training.n_epoch, parameters, select)
-    test = AVEFolder(data_root, model, parameter_dtype(config.training.precision)).split("test")
-    measures = yardsticks(test.labels.argmax(dim=-1).numpy(), model.num_events)
+    test = AVEFolder(data_root, NetworkConfig(**sizes), torch.float32).split("test")
+    measures = yardsticks(test.labels.argmax(dim=-1).numpy(), sizes["num_events"])
     return Plan(
         setting,
         str(data_root),

@@ -144,7 +144,7 @@ def output_paths(args: argparse.Namespace) -> dict[str, list[Path | None]]:
     return paths
 
 
-def load_checkpoint(args: argparse.Namespace, device: torch.device) -> TrainedNetwork:
+def trained_network(args: argparse.Namespace, device: torch.device) -> TrainedNetwork:
     """The network of ``--checkpoint``, with the names of its events."""
     from dataset.annotations import class_names, read_annotations
 
@@ -226,7 +226,7 @@ def main() -> None:
         raise unusable([f"{video}: not a file" for video in args.videos])
     paths = output_paths(args)
     device = choose_device(args.gpu, Ranks())
-    model = load_checkpoint(args, device)
+    model = trained_network(args, device)
     extractor = load_extractor(args, model, device)
     warning = no_localization(model)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dataset.extraction.video import SAMPLE_RATE, is_silent
 from model import Event, Prediction
+from model.network import maps_and_curves
 from tools.drawing.pages import data_url, templates
 from tools.predict.browser_video import playable
 from tools.predict.event_plot import plot_events
@@ -79,8 +80,7 @@ def page_data(found: Found) -> dict:
     """What the page's script draws, in plain values; arrays are base64, of 8 bits or of 16 for probabilities."""
     prediction, observation = found.prediction, found.prediction.observation
     joint = prediction.event_probability[:, None] * prediction.class_probability[:, : len(found.names)]  # (t, K)
-    named = {name.replace("_", " "): each for name, each in (observation or {}).items()}
-    maps = {name: each for name, each in named.items() if each.ndim == 3}
+    maps, curves = maps_and_curves(observation or {})
     most = largest_share(maps.values()) if maps else 0
     return {
         "seconds": len(prediction.classes),
@@ -91,7 +91,7 @@ def page_data(found: Found) -> dict:
         "classes": [{"name": found.names[k], "values": _in_16_bits(joint[:, k])} for k in chosen_classes(found, joint)],
         "rate": RATE,
         "loudness": None if is_silent(found.sound) else _base64(loudness(found.sound, len(prediction.classes))),
-        "gates": [{"name": name, "values": _in_16_bits(gate)} for name, gate in named.items() if gate.ndim == 1],
+        "gates": [{"name": name, "values": _in_16_bits(gate)} for name, gate in curves.items()],
         "attention": {
             name: {"height": h, "width": w, "values": _base64(255 * h * w / most * each)}
             for name, each in maps.items()

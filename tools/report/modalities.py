@@ -7,14 +7,15 @@ import numpy as np
 from dataset import AVEFolder
 from dataset.synthetic import read_truth
 from engine.evaluation import Evaluation
+from model.network import maps_and_curves
 from tools.drawing.plots import GATES
 from tools.report.statistics import Statistics
 
 
 def gates_by_name(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """The curves that the network observes, (n, t) each; for MAGAN its gates of the picture, the sound and both."""
-    curves = evaluation.observation.items()
-    return {name.replace("_", " "): values.numpy() for name, values in curves if values.ndim == 2}
+    _, curves = maps_and_curves(evaluation.observation)
+    return {name: values.numpy() for name, values in curves.items()}
 
 
 def swap_probabilities(

@@ -61,10 +61,9 @@ def write_video_pages(
 
 def _prediction(evaluation: Evaluation, index: int, names: Sequence[str], region_shape: tuple[int, int]) -> Prediction:
     """The prediction for a video of an evaluation whose maps have a height and width."""
-    predicted, event = evaluation.predicted[index].numpy(), evaluation.decisions.event_probability[index].numpy()
-    classes = evaluation.decisions.class_probability[index].numpy()
-    if classes.ndim == 1:
-        classes = np.tile(classes, (len(event), 1))  # (t, C)
+    decisions = evaluation.decisions
+    shown = (evaluation.predicted, decisions.event_probability, decisions.of_segments)
+    predicted, event, classes = (each[index].numpy() for each in shown)
     observation = {
         name: values[index].numpy().reshape(len(event), *(region_shape if values.ndim == 3 else ()))
         for name, values in evaluation.observation.items()

@@ -18,6 +18,7 @@ from dataset.annotations import BACKGROUND, video_ids
 from dataset.labels import video_events
 from dataset.synthetic import read_truth
 from engine.experiment import evaluation_of
+from model.network import maps_and_curves
 from tools.arguments import checkpoint_of, evaluation_options, tool_parser
 from utils.command import run_command
 from utils.errors import InputError, os_error_as_input_error
@@ -72,8 +73,7 @@ def main() -> None:
     names = [*experiment.class_names(), BACKGROUND]
     events = video_events(evaluation.truth, evaluation.num_events).tolist()
     regions = read_truth(experiment.folder.root, "regions", (num_rows, t, h, w))
-    maps = {name.replace("_", " "): values for name, values in evaluation.observation.items() if values.ndim == 3}
-    curves = {name.replace("_", " "): values for name, values in evaluation.observation.items() if values.ndim == 2}
+    maps, curves = maps_and_curves(evaluation.observation)
     if not maps:
         raise InputError(f"{checkpoint}: its network has no attention to draw")
     for row in args.rows:
