@@ -243,14 +243,7 @@ class Trainer:
             self.warn_of_no_learning(evaluations["val"])
             measures = {split: self.measure(split, each) for split, each in evaluations.items()}
             accuracies = {f"{split}_accuracy": values.accuracy for split, values in measures.items()}
-            figures = {**accuracies, "val_named": measures["val"].named}
-            for best, score in (
-                (state.best_on_val, "val_accuracy"),
-                (state.best_on_test, "test_accuracy"),
-                (state.best_on_names, "val_named"),
-            ):
-                if figures[score] > getattr(best, score):
-                    vars(best).update(figures, epoch=state.epoch)
+            self._note_best({**accuracies, "val_named": measures["val"].named})
         columns = {**as_columns("val", measures["val"]), **as_columns("test", measures["test"])}
         videos_per_second = self._videos_per_second()  # on all ranks, which add up their sums
         if self.run:
@@ -273,6 +266,16 @@ class Trainer:
         best = {f"best_on_{each}": getattr(state, f"best_on_{each}") for each in SELECTIONS}
         self.state = TrainingState(state.epoch + 1, **best)
         self.save_or_stop()
+
+    def _note_best(self, figures: dict[str, float]) -> None:
+        """Give the epoch and its figures to each selection whose score it raises."""
+        for best, score in (
+            (self.state.best_on_val, "val_accuracy"),
+            (self.state.best_on_test, "test_accuracy"),
+            (self.state.best_on_names, "val_named"),
+        ):
+            if figures[score] > getattr(best, score):
+                vars(best).update(figures, epoch=self.state.epoch)
 
     def evaluate(self, split: str) -> Evaluation:
         """Predict a split."""
