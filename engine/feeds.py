@@ -228,10 +228,22 @@ def _worker_context() -> BaseContext:
 
 
 def _end_with_the_run(worker: int) -> None:
-    """Let a worker end when the main process does, even if that is killed."""
+    """Let a worker end when the main process does, even if that is killed, or at a SIGTERM of the main process.
 
-    def wait() -> None:
-        multiprocessing.parent_process().join()
+    By PyTorch's handler it would end at any SIGTERM, also at one for the whole run, which then could not be saved.
+    """
+    main = multiprocessing.parent_process()
+
+    def end_after_main() -> None:
+        main.join()
         os._exit(1)
 
-    Thread(target=wait, daemon=True).start()
+    def end_at_signal_of_main() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
+            pass
+        os._exit(1)
+
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the threads that follow, too
+        Thread(target=end_at_signal_of_main, daemon=True).start()
+    Thread(target=end_after_main, daemon=True).start()

@@ -245,12 +245,20 @@ def test_run_goes_on_when_nobody_reads_its_output(arguments, trained, tmp_path):
     assert_same_end(tmp_path, trained("supervised"))
 
 
+def readers_of(run: Process) -> list[psutil.Process]:
+    """The processes that read features, which the fork server of a run has started."""
+    return [each for each in psutil.Process(run.pid).children(recursive=True) if each.ppid() != run.pid]
+
+
 @pytest.mark.slow
 def test_signal_to_all_processes_of_a_run_that_streams_stops_it_as_one_to_the_run(run, arguments, trained, tmp_path):
-    """As ``timeout`` and schedulers send it."""
+    """As ``timeout`` and schedulers send it; the processes that read features may get it first."""
     flags = ("--features", "stream", "--num_workers", 2)
     with Process("supv_main.py", *arguments("supervised", tmp_path, *flags)) as process:
-        said = process.read_until("epoch 2/3 [")
+        said = process.read_until("epoch 1/3 [")
+        for reader in readers_of(process):
+            reader.terminate()
+        said += process.read_until("epoch 2/3 [")
         os.killpg(process.pid, signal.SIGTERM)
         said += process.stderr.read()
     assert process.returncode == 143, said
@@ -265,8 +273,7 @@ def test_process_that_reads_features_and_is_killed_ends_the_run_in_one_sentence(
     flags = ("--features", "stream", "--num_workers", 1, "--n_epoch", 1000)
     with Process("supv_main.py", *arguments("supervised", tmp_path, *flags)) as process:
         said = process.read_until("epoch 2/")
-        readers = [p for p in psutil.Process(process.pid).children(recursive=True) if p.ppid() != process.pid]
-        min(readers, key=psutil.Process.create_time).kill()  # one that reads for training
+        min(readers_of(process), key=psutil.Process.create_time).kill()  # one that reads for training
         said += process.stderr.read()
     assert process.returncode == 2, said
     assert "error: a process that reads features died" in said

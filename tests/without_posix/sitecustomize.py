@@ -17,7 +17,7 @@ import psutil  # noqa: F401
 
 for module, names in (
     (os, "fork forkpty getpgid killpg nice sched_getaffinity sched_setaffinity setpgid setpgrp setsid"),
-    (signal, "SIGHUP SIGUSR1 SIGUSR2 pthread_kill pthread_sigmask sigwait"),
+    (signal, "SIGHUP SIGUSR1 SIGUSR2 pthread_kill pthread_sigmask sigtimedwait sigwait sigwaitinfo"),
 ):
     for name in names.split():
         delattr(module, name)
